@@ -1,0 +1,1 @@
+"""The harness: closed-loop synthetic data, proved on real held-out data."""

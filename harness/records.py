@@ -1,0 +1,373 @@
+"""The frozen values that flow between the stages. Standard library only.
+
+Text enters as `Example`s, is planned as `Cell`s, comes back as `Candidate`s or `ParseFailure`s, gets one
+`Verdict` per filter, and ends in an `EvalReport`. Every count keeps its denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+
+class Role(StrEnum):
+    """What a real item may be used for (see README, "Who sees which real item")."""
+
+    SEEDS = "seeds"
+    DEV = "dev"
+    ANCHOR = "anchor"
+    TEST = "test"
+    POOL = "pool"
+
+
+class Origin(StrEnum):
+    REAL = "real"
+    SYNTHETIC = "synthetic"
+
+
+class Decision(StrEnum):
+    KEEP = "keep"
+    DROP = "drop"
+    RELABEL = "relabel"
+    ABSTAIN = "abstain"
+
+
+class Status(StrEnum):
+    """How a prediction ended. A predictor's failure counts as wrong, never as missing."""
+
+    OK = "ok"
+    UNPARSABLE = "unparsable"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled text, e.g. `Example("real-1f0c…", "Who wrote Emma ?", "HUM", {"fine": "HUM:ind"}, Origin.REAL)`."""
+
+    id: str
+    text: str
+    label: str
+    slices: Mapping[str, str]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of matrix values; `values["label"]` is always there."""
+
+    id: str
+    values: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        return self.values["label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many candidates to draw from a cell."""
+
+    cell: Cell
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """A sentence that goes into the prompts of one label; `reason` says which aggregate asked for it."""
+
+    label: str
+    text: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one round will generate. `changes` says in words what differs from the round before, and why."""
+
+    round: int
+    quotas: tuple[Quota, ...]
+    guidance: tuple[Guidance, ...]
+    parents: tuple[str, ...]
+    changes: tuple[str, ...]
+
+    @property
+    def candidates(self) -> int:
+        return sum(quota.candidates for quota in self.quotas)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A parsed answer of the generator. `call` is the key of the cached call, `index` the choice in it."""
+
+    id: str
+    cell: str
+    example: Example
+    round: int
+    wave: int
+    call: str
+    index: int
+    shots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParseFailure:
+    """An answer that became no candidate (empty, truncated, refused, or the call itself failed)."""
+
+    id: str
+    cell: str
+    round: int
+    wave: int
+    call: str
+    index: int
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one filter says of one candidate. `label` is set when the decision is RELABEL.
+
+    `evidence` names what the reason rests on, e.g. `"cosine .97 to real-1f0c…"`; it never holds held-out text.
+    """
+
+    candidate: str
+    filter: str
+    version: int
+    decision: Decision
+    reason: str
+    score: float | None = None
+    label: str | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the calls of a stage took. `cached` calls were answered from disk and cost nothing."""
+
+    calls: int = 0
+    cached: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.calls + other.calls,
+            self.cached + other.cached,
+            self.failed + other.failed,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.usd + other.usd,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelRow:
+    """How many candidates of a cell were left after each stage, in the stages' order, and why the others went."""
+
+    cell: str
+    values: Mapping[str, str]
+    counts: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterWorth:
+    """φ = P(keep | right), ψ = P(keep | wrong) and the label-error rate p* = 1/(1+ψ/φ) up to which training
+    on the kept items survives (Feng et al., arXiv 2406.07515). Measured on `n` seeds with planted wrong labels."""
+
+    filter: str
+    phi: float
+    psi: float
+    p_star: float
+    n: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's answer for one example; `score` is its probability for `label`."""
+
+    example: str
+    status: Status
+    label: str | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval. `n` is the denominator, `method` how the interval was made.
+
+    `value` is None when the number cannot be had; `note` then says why (a legal answer: "insufficient").
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    method: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScore:
+    """Accuracy on one slice with its Wilson interval; n = n_ok + n_unparsable + n_error."""
+
+    slice: str
+    n: int
+    n_ok: int
+    n_unparsable: int
+    n_error: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """One model (`arm`) on one split. `confusion[gold][predicted]` counts items; `""` is "no answer"."""
+
+    arm: str
+    role: Role
+    split: str
+    model: str
+    n: int
+    n_ok: int
+    n_unparsable: int
+    n_error: int
+    accuracy: Estimate
+    macro_f1: Estimate
+    slices: tuple[SliceScore, ...]
+    confusion: Mapping[str, Mapping[str, int]]
+
+
+DevReport = NewType("DevReport", EvalReport)
+"""The only report that feedback accepts: the type checker refuses another, `feedback` checks the role again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two arms on the same items. `difference` = score(a) − score(b); `mdd` is the smallest difference that this
+    many items would show with 80 % power (2.80·√(d/n), d = `discordant` share)."""
+
+    a: str
+    b: str
+    metric: str
+    difference: Estimate
+    p_value: float
+    discordant: float
+    mdd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The three synthetic-vs-real figures (see README, "Reading the gap")."""
+
+    transfer: Estimate
+    source: Estimate
+    recovered: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A candidate shown in the report with its verdicts."""
+
+    text: str
+    asked_label: str
+    final_label: str | None
+    cell: Mapping[str, str]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """Whether the judge may drop data, and what it showed: Cohen's κ with its interval on `n` labelled items,
+    φ / ψ on planted errors, and the share of identical verdicts when asked twice."""
+
+    passed: bool
+    kappa: Estimate
+    phi: float | None
+    psi: float | None
+    p_star: float | None
+    retest: float | None
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The near-duplicate threshold in use beside the one at which ≤ 1 % of distinct same-label seeds would be dropped."""
+
+    threshold: float
+    calibrated: float | None
+    false_positive_rate: float | None
+    n_pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """Everything one round decided and measured on dev."""
+
+    round: int
+    plan: Plan
+    plan_id: str
+    dataset: str
+    adapters: Mapping[str, str]
+    planned: int
+    generated: int
+    parsed: int
+    accepted: int
+    accepted_total: int
+    target: int
+    shortfall: str
+    funnel: tuple[FunnelRow, ...]
+    worth: tuple[FilterWorth, ...]
+    calibration: Calibration | None
+    gate: GateReport | None
+    dev: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+    cost: Cost
+    samples: tuple[Sample, ...]
+    is_best: bool
+    stop: str
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInfo:
+    """Size and content hash of each role of the real data, and what was left out on the way."""
+
+    id: str
+    sizes: Mapping[Role, int]
+    hashes: Mapping[Role, str]
+    labels: Mapping[Role, Mapping[str, int]]
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A finished run: the rounds, and the one scoring of the sealed test split."""
+
+    id: str
+    name: str
+    seed: int
+    spec: Mapping[str, object]
+    data: SplitInfo
+    rounds: tuple[RoundReport, ...]
+    best_round: int
+    stop: str
+    test: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+    cost: Cost
+    warnings: tuple[str, ...]
+    training_rows: Mapping[str, int]
+    artefacts: Mapping[str, str]
+    versions: Mapping[str, str]
+    started: str
+    seconds: Mapping[str, float]

@@ -1,0 +1,366 @@
+"""What a person may write in a YAML file. Every model is frozen and refuses unknown keys.
+
+`harness.specfile` reads the file and reports all problems at once with their lines. Everything outside
+`runtime` can change a result and is part of artefact keys; what is in `runtime` cannot and is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of every spec section: frozen, no unknown keys, no silent type coercion from strings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Task(Section):
+    """What is learnt."""
+
+    noun: str = "text"
+    """What one item is called in prompts, e.g. `question`."""
+    labels: dict[str, str] = Field(min_length=2)
+    """Label → one line that describes it; the line goes into prompts."""
+
+
+class PackagedSource(Section):
+    kind: Literal["packaged"]
+    name: Literal["trec", "sentiment"]
+
+
+class FileSource(Section):
+    kind: Literal["file"]
+    path: Path
+    """.csv, .tsv, .jsonl or .parquet; relative paths start at the YAML file's folder."""
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = None
+    """Only when the file's ending does not say it."""
+
+
+class SavedSource(Section):
+    kind: Literal["datasets"]
+    path: Path
+    """A folder written by `Dataset.save_to_disk`."""
+    split: str | None = None
+
+
+class HubSource(Section):
+    kind: Literal["hub"]
+    name: str
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+
+
+Source = Annotated[PackagedSource | FileSource | SavedSource | HubSource, Field(discriminator="kind")]
+
+
+class Columns(Section):
+    text: str = "text"
+    label: str = "label"
+    id: str | None = None
+    """A column of unique ids; without it ids come from the text."""
+    group: str | None = None
+    """Rows that share this value (one author, one document) stay on one side of the split."""
+
+
+class Slices(Section):
+    """How real items are cut for reporting and steering. Labels are always slices."""
+
+    columns: list[str] = []
+    length: bool = True
+    """Thirds of the word count, bounds taken from the seeds."""
+    first_word: bool = True
+    """The commonest first words of the seeds, the rest as `other`."""
+
+
+class Split(Section):
+    """Sizes of the roles, in items. See README, "Who sees which real item"."""
+
+    seeds: PositiveInt = 120
+    dev: PositiveInt = 300
+    anchor: PositiveInt = 150
+    test: PositiveInt = 500
+    pool: Count = 0
+    """Real items for the arms `real` and `all_real`; 0 where no more real data exists."""
+    balance_seeds: bool = True
+    """Draw the same number of seeds per label as far as possible, as a person who picks them would."""
+    near_duplicate: Share = 0.92
+    """Items with a cosine above this are one group and never sit on two sides of the split."""
+    seed: Count | None = None
+    """Seed of the split; the run's seed when not given."""
+
+
+class Data(Section):
+    source: Source
+    columns: Columns = Columns()
+    slices: Slices = Slices()
+    split: Split = Split()
+
+
+class Dimension(Section):
+    """One axis of the variation matrix."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    values: dict[str, PositiveFloat] = Field(min_length=1)
+    """Value → weight."""
+    use: Literal["describe", "opening", "shots"] = "describe"
+    """`describe`: the value is named in the prompt. `opening`: the generator continues a text that starts with
+    the value (`any` leaves it free). `shots`: few-shot seeds are taken from the real slice `name=value`
+    where the label has such seeds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_means_equal_weights(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("values"), list):
+            return {**data, "values": {str(value): 1.0 for value in data["values"]}}
+        return data
+
+
+class Matrix(Section):
+    """The plan of what to vary. `label` is always the first dimension; add three to five of your own."""
+
+    dimensions: list[Dimension] = Field(default=[], max_length=7)
+    label_weights: dict[str, PositiveFloat] = {}
+    """Label → weight in round 1; 1 when not given."""
+    forbid: list[dict[str, str | list[str]]] = []
+    """Combinations that make no sense, e.g. `{label: ABBR, length: long}`."""
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Endpoint(Section):
+    """Who answers for a role. `embedded` needs nothing; anything else speaks the OpenAI protocol over HTTP."""
+
+    base_url: str = "embedded"
+    """`embedded`, or e.g. `https://api.openai.com/v1`."""
+    model: str = "SmolLM2-135M-Instruct"
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key. The key itself never stands in a file."""
+    style: Literal["chat", "completion"] = "completion"
+    """`completion` suits small base-like models, `chat` everything else."""
+    price: Price = Price()
+
+
+class Limits(Section):
+    """How hard an endpoint may be pressed; none of it changes an answer."""
+
+    concurrency: PositiveInt = 4
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
+    timeout_s: PositiveFloat = 120.0
+    max_retries: Count = 5
+
+
+class Llm(Section):
+    generator: Endpoint = Endpoint()
+    judge: Endpoint = Endpoint(style="chat")
+    critic: Endpoint = Endpoint()
+
+
+class Sampling(Section):
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.9
+    top_p: Share | None = None
+    min_p: Share | None = 0.05
+    """Not part of the OpenAI protocol: sent as an extra field; set `null` for endpoints that refuse it."""
+    max_tokens: PositiveInt = 40
+
+
+class Generate(Section):
+    accepted_per_round: PositiveInt = 240
+    """Target: rows that pass all filters, per round."""
+    over_generation: Annotated[float, Field(ge=1, le=20)] = 3.0
+    """Candidates drawn per wanted row in the first wave; later waves use the measured yield."""
+    max_waves: PositiveInt = 3
+    """Attempt cap per round: after so many waves the round goes on with what it has and says why."""
+    max_candidates: PositiveInt | None = None
+    """Attempt cap per round, in candidates."""
+    shots: Count = 5
+    samples_per_call: PositiveInt = 8
+    """Answers asked for per call (`n`); the few-shot block is then read once for all of them."""
+    sampling: Sampling = Sampling()
+
+
+class FormatFilter(Section):
+    enabled: bool = True
+    min_words: Count = 3
+    max_words: PositiveInt = 60
+    must_match: str | None = None
+    """A regular expression that every text has to contain."""
+
+
+class ConsistencyFilter(Section):
+    enabled: bool = True
+    folds: Annotated[int, Field(ge=2, le=10)] = 5
+    """Students trained on folds of the seeds; each candidate gets their mean probability."""
+    keep_at: Share = 0.0
+    """Keep an agreeing candidate only from this probability of its label on."""
+    relabel_at: Share = 0.6
+    """Relabel a disagreeing candidate from this probability of the other label on; below it, drop. 1 never relabels."""
+
+
+class DifficultyFilter(Section):
+    enabled: bool = True
+    low: Share = 0.0
+    high: Share = 1.0
+    """Band of p(label) under the current student: below `low` mostly label errors, above `high` nothing to learn."""
+
+
+class JudgeFilter(Section):
+    enabled: bool = True
+    min_score: Annotated[int, Field(ge=1, le=5)] = 3
+    """Drop below this mean of relevance, correctness and adherence (each 1 to 5), once the gate is passed."""
+    gate_items: Annotated[int, Field(ge=10)] = 100
+    """Seeds shown to the judge before it may drop data, half of them with planted errors."""
+    gate_kappa: Share = 0.6
+    """The lower bound of Cohen's kappa has to reach this."""
+    gate_retest: Share = 0.8
+    """Share of verdicts that stay the same when asked twice."""
+    audit: Count = 16
+    """Candidates per round that a refused judge still scores, for the record only."""
+
+
+class DuplicateFilter(Section):
+    enabled: bool = True
+    threshold: Share = 0.92
+
+
+class LeakageFilter(Section):
+    enabled: bool = True
+    ngram: PositiveInt = 6
+    """Shared word n-gram with a held-out text that drops a candidate (13 suits long texts)."""
+    threshold: Share = 0.95
+    """Embedding cosine to a held-out text that drops a candidate."""
+
+
+class Filters(Section):
+    format: FormatFilter = FormatFilter()
+    duplicates: DuplicateFilter = DuplicateFilter()
+    leakage: LeakageFilter = LeakageFilter()
+    consistency: ConsistencyFilter = ConsistencyFilter()
+    difficulty: DifficultyFilter = DifficultyFilter()
+    judge: JudgeFilter = JudgeFilter()
+
+
+class Lora(Section):
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Share = 0.05
+    targets: list[str] = ["query", "key", "value", "dense"]
+
+
+class Train(Section):
+    """The student and its recipe; every arm is trained with it."""
+
+    model: str = "embedded"
+    """`embedded` (all-MiniLM-L6-v2), or a folder / name of a `transformers` encoder."""
+    lora: Lora = Lora()
+    learning_rate: PositiveFloat = 2e-3
+    steps: PositiveInt = 200
+    """Optimiser steps at most; the same for every arm, so that no arm is merely trained longer."""
+    batch_size: PositiveInt = 32
+    label_smoothing: Share = 0.05
+    real_weight: PositiveFloat = 2.0
+    """Weight of a real row against a synthetic one in the loss of `mixed`."""
+    max_length: PositiveInt = 128
+    """Tokens; longer texts are cut."""
+    early_stop: bool = True
+    """Stop when the training loss has stayed flat; dev is not looked at."""
+
+
+class Evaluate(Section):
+    arms: list[Literal["base", "seeds", "synthetic", "mixed", "raw", "real", "all_real"]] = [
+        "base",
+        "seeds",
+        "synthetic",
+        "mixed",
+        "raw",
+        "real",
+        "all_real",
+    ]
+    resamples: Annotated[int, Field(ge=200, le=100_000)] = 2000
+    """Bootstrap resamples per interval."""
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    """The score that gaps and the stop rule use; the other one is reported beside it."""
+
+
+class Feedback(Section):
+    enabled: bool = True
+    exploration: Share = 0.3
+    """Share of the quotas that stays on the static plan, so that steering does not narrow coverage."""
+    shrinkage: PositiveFloat = 10.0
+    """κ of the shrunk error rate (errors + κ·p̄)/(n + κ)."""
+    contrast_pairs: Count = 3
+    """At most so many confused pairs become contrast prompts; a pair needs 5 confusions on dev."""
+    critic: bool = True
+    """Let the critic role write guidance from the aggregates (checked for overlap with held-out text)."""
+
+
+class Stop(Section):
+    max_rounds: PositiveInt = 2
+    target: Share | None = None
+    """Stop when dev reaches this score."""
+    patience: PositiveInt = 1
+    """Stop after so many rounds without a gain above `min_gain`."""
+    min_gain: Annotated[float, Field(ge=0)] = 0.005
+    """Ladder step η: a round counts as better only if dev gains more than this."""
+
+
+class Budget(Section):
+    """Hard stops over all roles; what a resumed run has spent counts."""
+
+    calls: PositiveInt | None = None
+    tokens: PositiveInt | None = None
+    usd: PositiveFloat | None = None
+
+
+class Tracking(Section):
+    enabled: bool = True
+    uri: str | None = None
+    """MLflow tracking URI; `mlflow.db` in the store when not given."""
+    experiment: str | None = None
+    """MLflow experiment; the spec's name when not given."""
+
+
+class Runtime(Section):
+    """Where and how fast; never part of a key."""
+
+    store: Path = Path("runs")
+    """Folder for artefacts, the call cache and the reports; relative to the working directory."""
+    threads: PositiveInt | Literal["auto"] = "auto"
+    """Threads for training; `auto` takes the cores this process may use."""
+    llm_threads: PositiveInt | Literal["auto"] = "auto"
+    """Threads of the embedded LLM; `auto` measures at start, because its barrier collapses on a busy machine."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    limits: dict[Literal["generator", "judge", "critic"], Limits] = {}
+    tracking: Tracking = Tracking()
+
+
+class Spec(Section):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: Count = 0
+    task: Task
+    data: Data
+    matrix: Matrix = Matrix()
+    llm: Llm = Llm()
+    generate: Generate = Generate()
+    filters: Filters = Filters()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    feedback: Feedback = Feedback()
+    stop: Stop = Stop()
+    budget: Budget = Budget()
+    runtime: Runtime = Runtime()
+
