@@ -75,12 +75,16 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """A sentence that goes into the prompts of one label; `reason` says which aggregate asked for it."""
+    """Steering for the prompts of one label; `reason` says which aggregate of the dev report asked for it.
+
+    `kind` is `contrast` (show the label beside `other`, with which it is confused) or `hint` (a sentence, `text`).
+    """
 
     label: str
-    text: str
     kind: str
+    text: str
     reason: str
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +304,7 @@ class GateReport:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The near-duplicate threshold in use beside the one at which ≤ 1 % of distinct same-label seeds would be dropped."""
+    """The near-duplicate threshold in use, and the one at which ≤ 1 % of distinct same-label seed pairs would go."""
 
     threshold: float
     calibrated: float | None

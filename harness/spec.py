@@ -123,6 +123,13 @@ class Dimension(Section):
         return data
 
 
+class Requirement(Section):
+    """Where all of `when` holds, each dimension of `then` takes one of its values."""
+
+    when: dict[str, str | list[str]] = Field(min_length=1)
+    then: dict[str, str | list[str]] = Field(min_length=1)
+
+
 class Matrix(Section):
     """The plan of what to vary. `label` is always the first dimension; add three to five of your own."""
 
@@ -131,6 +138,8 @@ class Matrix(Section):
     """Label → weight in round 1; 1 when not given."""
     forbid: list[dict[str, str | list[str]]] = []
     """Combinations that make no sense, e.g. `{label: ABBR, length: long}`."""
+    require: list[Requirement] = []
+    """Values that belong together, e.g. `{when: {label: HUM}, then: {kind: [person, group]}}`."""
 
 
 class Price(Section):
@@ -148,9 +157,18 @@ class Endpoint(Section):
     model: str = "SmolLM2-135M-Instruct"
     api_key_env: str | None = None
     """Name of the environment variable that holds the key. The key itself never stands in a file."""
-    style: Literal["chat", "completion"] = "completion"
-    """`completion` suits small base-like models, `chat` everything else."""
+    style: Literal["auto", "chat", "completion"] = "auto"
+    """`completion` suits small base-like models and so the embedded one, `chat` everything else; `auto` knows that."""
     price: Price = Price()
+
+    @property
+    def embedded(self) -> bool:
+        return self.base_url == "embedded"
+
+    @property
+    def chat(self) -> bool:
+        """Whether prompts are chat messages."""
+        return self.style == "chat" or (self.style == "auto" and not self.embedded)
 
 
 class Limits(Section):
@@ -172,8 +190,8 @@ class Llm(Section):
 class Sampling(Section):
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.9
     top_p: Share | None = None
-    min_p: Share | None = 0.05
-    """Not part of the OpenAI protocol: sent as an extra field; set `null` for endpoints that refuse it."""
+    min_p: Share | Literal["auto"] | None = "auto"
+    """Not part of the OpenAI protocol, sent as an extra field. `auto`: 0.05 for the embedded model, else not sent."""
     max_tokens: PositiveInt = 40
 
 
@@ -258,6 +276,9 @@ class Lora(Section):
     alpha: PositiveInt = 32
     dropout: Share = 0.05
     targets: list[str] = ["query", "key", "value", "dense"]
+    upper_layers: PositiveInt | None = 3
+    """Adapt only so many upper layers; the frozen lower ones are then computed once per text and reused over all
+    steps and arms. `null` adapts every layer."""
 
 
 class Train(Section):
@@ -275,6 +296,8 @@ class Train(Section):
     """Weight of a real row against a synthetic one in the loss of `mixed`."""
     max_length: PositiveInt = 128
     """Tokens; longer texts are cut."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` computes in bfloat16 where the processor has instructions for it."""
     early_stop: bool = True
     """Stop when the training loss has stayed flat; dev is not looked at."""
 
@@ -363,4 +386,3 @@ class Spec(Section):
     stop: Stop = Stop()
     budget: Budget = Budget()
     runtime: Runtime = Runtime()
-

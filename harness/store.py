@@ -9,6 +9,7 @@ Layout: `<root>/artefacts/<stage>/<id>/{manifest.json, …}` and, beside it, wha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,12 +21,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StoreError
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
+PART = ".part-"
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def canonical(value: object) -> str:
@@ -111,8 +114,10 @@ class Store:
         try:
             (root / "artefacts").mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StoreError(f"cannot create the store {str(root)!r}: {error.strerror}. Choose another folder with "
-                             "`--set runtime.store=DIR`.") from error
+            raise StoreError(
+                f"cannot create the store {str(root)!r}: {error.strerror}. Choose another folder with "
+                "`--set runtime.store=DIR`."
+            ) from error
 
     @staticmethod
     def id_of(
@@ -139,27 +144,47 @@ class Store:
         """
         ident, key = self.id_of(stage, version, inputs, parents or {}, seed)
         final = self._folder(ident)
-        if (final / MANIFEST).exists():
+        if ident in self:
             return Artefact(ident, final, built=False)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
+            work = Path(tempfile.mkdtemp(prefix=PART, dir=final.parent))
         except OSError as error:
             raise self._cannot_write(ident, error) from error
         try:
             build(work)
-            files = {str(path.relative_to(work)): file_digest(path) for path in _files(work)}
+            files = {path.relative_to(work).as_posix(): file_digest(path) for path in _files(work)}
             manifest = Manifest(ident, stage, version, key, inputs, parents or {}, seed, files)
             write_json(work / MANIFEST, Manifest, manifest)
             _sync(work)
-            if final.exists():
-                shutil.rmtree(final)
-            work.rename(final)
+            self._move(work, final)
         except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
             raise self._cannot_write(ident, error) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return Artefact(ident, final, built=True)
+
+    def _move(self, work: Path, final: Path) -> None:
+        """Put a finished folder in place; if another process was first, its artefact stays."""
+        try:
+            work.rename(final)
+        except OSError:
+            if not (final / MANIFEST).exists():
+                raise
+        _sync_folder(final.parent)
+
+    def sweep(self) -> int:
+        """Remove what killed processes left half-written; how many folders that were. Only while no run is going on."""
+        leftovers = sorted((self.root / "artefacts").glob(f"*/{PART}*"))
+        for folder in leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(leftovers)
+
+    def __contains__(self, ident: str) -> bool:
+        """Whether the artefact of exactly this id is finished."""
+        return (self._folder(ident) / MANIFEST).exists()
 
     def find(self, ident: str) -> Artefact:
         """The artefact of this id, or of the only id that starts like this. Raises `StoreError`."""
@@ -169,12 +194,23 @@ class Store:
         matches = [other for other in self.ids() if other.startswith(ident)]
         if len(matches) == 1:
             return Artefact(matches[0], self._folder(matches[0]), built=False)
-        hint = f"It is the beginning of {len(matches)} ids: {matches[:5]}." if matches else (
-            f"Stages in it: {sorted({other.rsplit('-', 1)[0] for other in self.ids()})}.")
+        hint = (
+            f"It is the beginning of {len(matches)} ids: {matches[:5]}."
+            if matches
+            else (f"Stages in it: {sorted({other.rsplit('-', 1)[0] for other in self.ids()})}.")
+        )
         raise StoreError(f"no artefact {ident!r} in {str(self.root)!r}. {hint} `harness show` lists the runs.")
 
     def manifest(self, ident: str) -> Manifest:
-        return read_json(self.find(ident) / MANIFEST, Manifest)
+        """What an artefact is made of. Raises `StoreError` where there is none or it is damaged."""
+        artefact = self.find(ident)
+        try:
+            return read_json(artefact / MANIFEST, Manifest)
+        except ValidationError as error:
+            raise StoreError(
+                f"the manifest of {artefact.id} is damaged. Delete {str(artefact.path)!r}, then run the same command "
+                "again: it is made anew."
+            ) from error
 
     def damaged(self, ident: str) -> list[str]:
         """Files of an artefact that are missing or whose bytes changed since it was written."""
@@ -188,19 +224,22 @@ class Store:
     def ids(self, stage: str | None = None) -> Iterator[str]:
         """Ids of all finished artefacts (of one stage), sorted."""
         pattern = f"{stage or '*'}/*/{MANIFEST}"
-        yield from sorted(path.parent.name for path in (self.root / "artefacts").glob(pattern)
-                          if not path.parent.name.startswith("."))
+        yield from sorted(
+            path.parent.name for path in (self.root / "artefacts").glob(pattern) if not path.parent.name.startswith(".")
+        )
 
     def _folder(self, ident: str) -> Path:
         stage = ident.rsplit("-", 1)[0]
-        if not ident.replace("-", "").replace("_", "").isalnum():
+        if len(ident) > 100 or not ident.replace("-", "").replace("_", "").isalnum():
             raise StoreError(f"{ident!r} is no artefact id; ids look like 'dataset-0123456789abcdef'.")
         return self.root / "artefacts" / stage / ident
 
     def _cannot_write(self, ident: str, error: OSError) -> StoreError:
         return StoreError(
-            f"cannot write {ident} to {str(self.root)!r}: {error.strerror or error}. Nothing that was finished is lost; "
-            "free some space or choose another folder with `--set runtime.store=DIR`, then run the same command again.")
+            f"cannot write {ident} to {str(self.root)!r}: {error.strerror or error}. Nothing that was finished is "
+            "lost; free some space or choose another folder with `--set runtime.store=DIR`, then run the same command "
+            "again."
+        )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -211,3 +250,12 @@ def _sync(folder: Path) -> None:
     for path in _files(folder):
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,29 @@
+"""The filters, in the order in which candidates meet them: cheap ones first, the one that costs money last.
+
+To add one: a file beside these, a line in `TABLE`, a section in `spec.Filters`, a test.
+"""
+
+from __future__ import annotations
+
+from harness.filters.base import Filter
+from harness.filters.consistency import ConsistencyFilter
+from harness.filters.difficulty import DifficultyFilter
+from harness.filters.duplicates import DuplicateFilter
+from harness.filters.format import FormatFilter
+from harness.filters.judge import JudgeFilter
+from harness.filters.leakage import LeakageFilter
+from harness.spec import Filters
+
+TABLE: tuple[Filter, ...] = (
+    FormatFilter(),
+    ConsistencyFilter(),
+    DifficultyFilter(),
+    DuplicateFilter(),
+    LeakageFilter(),
+    JudgeFilter(),
+)
+
+
+def enabled(filters: Filters) -> tuple[Filter, ...]:
+    """The filters that a spec has switched on."""
+    return tuple(item for item in TABLE if getattr(filters, item.name).enabled)

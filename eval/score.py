@@ -1,0 +1,224 @@
+"""Scores of one arm, and differences between arms on the same items."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eval.intervals import (
+    MIN_ITEMS,
+    Pooled,
+    insufficient,
+    mcnemar_exact,
+    minimum_detectable_difference,
+    paired_bootstrap,
+    paired_shares,
+    wilson,
+    with_seed_noise,
+)
+from eval.outcomes import BoolArray, Metric, ScoredRun, align, is_right, item_counts, rights, run_counts
+from eval.slices import slice_scores
+from harness.records import Comparison, Estimate, EvalReport, Example, Prediction, Role, Status
+
+NO_ANSWER = ""
+"""Column of the confusion matrix for items that the model failed to answer."""
+
+
+def evaluate(
+    arm: str,
+    role: Role,
+    split_hash: str,
+    model: str,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    labels: Collection[str],
+    resamples: int,
+    seed: int,
+) -> EvalReport:
+    """Score one arm's predictions, found by example id, on one split.
+
+    Accuracy has Wilson's interval. Macro-F1 averages over the labels that occur in gold (a note names the
+    others) and has a BCa bootstrap interval. A failed or missing prediction counts as wrong. `confusion` has all
+    of `labels`, in their order, as rows and columns, and a last column `""` for no answer. With no or few items
+    the estimates say "insufficient".
+
+    Raises ValueError for ids that come twice or are unknown, and for a label that is not in `labels`.
+    """
+    answers = align(examples, predictions)
+    _check_labels(examples, answers, labels)
+    status = Counter(answer.status for answer in answers)
+    right = sum(is_right(example, answer) for example, answer in zip(examples, answers, strict=True))
+    accuracy = wilson(right, len(examples))
+    return EvalReport(
+        arm=arm,
+        role=role,
+        split=split_hash,
+        model=model,
+        n=len(examples),
+        n_ok=status[Status.OK],
+        n_unparsable=status[Status.UNPARSABLE],
+        n_error=status[Status.ERROR],
+        accuracy=accuracy,
+        macro_f1=_macro_f1(examples, answers, labels, accuracy, resamples, seed),
+        slices=slice_scores(examples, answers, labels),
+        confusion=confusion_matrix(examples, answers, labels),
+    )
+
+
+def _check_labels(examples: Sequence[Example], answers: Sequence[Prediction], labels: Collection[str]) -> None:
+    for example, answer in zip(examples, answers, strict=True):
+        for what, label in (("gold", example.label), ("predicted", answer.label)):
+            if label is not None and label not in labels:
+                raise ValueError(f"{example.id!r}: {what} label {label!r} is not one of {list(labels)}")
+
+
+def _macro_f1(
+    examples: Sequence[Example],
+    answers: Sequence[Prediction],
+    labels: Collection[str],
+    accuracy: Estimate,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    counts = item_counts("macro_f1", examples, [answers])
+    estimate = paired_bootstrap(
+        lambda sums: counts.scores(sums)[..., 0],
+        counts.rows,
+        resamples=resamples,
+        seed=seed,
+        stand_in=replace(accuracy, note="the interval is Wilson's for the accuracy"),
+    )
+    gold = {example.label for example in examples}
+    absent = [label for label in labels if label not in gold]
+    if not gold or not absent:
+        return estimate
+    return _noted(estimate, f"mean over {len(gold)} of {len(labels)} labels; no item has {', '.join(absent)}")
+
+
+def confusion_matrix(
+    examples: Sequence[Example], answers: Sequence[Prediction], labels: Collection[str]
+) -> dict[str, dict[str, int]]:
+    """`[gold][predicted]` → items, every label of `labels` on both sides in their order, `""` for no answer.
+
+    `answers` are in the examples' order (`eval.outcomes.align`).
+    """
+    table = {gold: {**dict.fromkeys(labels, 0), NO_ANSWER: 0} for gold in labels}
+    for example, answer in zip(examples, answers, strict=True):
+        answered = answer.label if answer.status is Status.OK and answer.label is not None else NO_ANSWER
+        table[example.label][answered] += 1
+    return table
+
+
+def compare(
+    a: str,
+    b: str,
+    examples: Sequence[Example],
+    preds_a: Sequence[Prediction],
+    preds_b: Sequence[Prediction],
+    metric: Metric,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Arm `a` against arm `b` on the same items: score(a) − score(b) with a paired interval.
+
+    The p-value is exact McNemar's and, like `discordant` (share of items that exactly one arm has right) and
+    `mdd`, speaks of accuracy also where the difference is in macro-F1. Raises ValueError as `eval.outcomes.align`
+    does, and for an unknown metric.
+    """
+    right_a, right_b = rights(examples, preds_a), rights(examples, preds_b)
+    n = len(examples)
+    discordant = float(np.mean(right_a != right_b)) if n else 0.0
+    return Comparison(
+        a=a,
+        b=b,
+        metric=metric,
+        difference=paired_difference(metric, examples, preds_a, preds_b, resamples, seed),
+        p_value=mcnemar_exact(right_a, right_b),
+        discordant=discordant,
+        mdd=minimum_detectable_difference(discordant, n),
+    )
+
+
+def paired_difference(
+    metric: Metric,
+    examples: Sequence[Example],
+    preds_a: Sequence[Prediction],
+    preds_b: Sequence[Prediction],
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """score(a) − score(b) on the same items: Agresti-Min for accuracy, paired BCa bootstrap for macro-F1.
+
+    Where a label has fewer than 10 gold items the macro-F1 interval is the percentile one: two equal arms then
+    differ "significantly" in 6 % of cases, with BCa in 9 % (our simulation, 100 items, one label with 2 of them).
+    """
+    counts = item_counts(metric, examples, [preds_a, preds_b])
+    shares = _shares(rights(examples, preds_a), rights(examples, preds_b))
+    if metric == "accuracy":
+        return shares
+
+    def difference(sums: np.ndarray) -> np.ndarray:
+        arms = counts.scores(sums)
+        return arms[..., 0] - arms[..., 1]
+
+    stand_in = replace(shares, note="the interval is Agresti and Min's for the difference in accuracy")
+    rare = _rare_labels([examples])
+    estimate = paired_bootstrap(
+        difference, counts.rows, resamples=resamples, seed=seed, stand_in=stand_in, corrected=not rare
+    )
+    return _noted(estimate, f"fewer than {MIN_ITEMS} items have {', '.join(rare)}" if rare else "")
+
+
+def _rare_labels(samples: Sequence[Sequence[Example]]) -> list[str]:
+    """Gold labels with fewer than 10 items in all samples together."""
+    counts = Counter(example.label for examples in samples for example in examples)
+    return sorted(label for label, count in counts.items() if count < MIN_ITEMS)
+
+
+def _noted(estimate: Estimate, note: str) -> Estimate:
+    return replace(estimate, note="; ".join(one for one in (estimate.note, note) if one))
+
+
+def _shares(right_a: BoolArray, right_b: BoolArray) -> Estimate:
+    return paired_shares(int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a)), len(right_a))
+
+
+def pooled_paired_difference(
+    runs: Sequence[ScoredRun], a: str, b: str, metric: Metric, resamples: int, seed: int
+) -> Pooled:
+    """score(a) − score(b) averaged over several runs (training seeds), item noise and seed noise kept apart.
+
+    Items are resampled; one that several runs scored is drawn for all of them at once, so runs on the same test
+    split are not taken for independent evidence. Raises ValueError as `compare` does, and for an arm that a run
+    lacks.
+    """
+    if not runs:
+        nothing = insufficient("no runs", 0)
+        return Pooled(nothing, nothing, (), None)
+    counts = run_counts(metric, runs, (a, b))
+
+    def differences(sums: np.ndarray) -> np.ndarray:
+        arms = counts.scores(sums)
+        return arms[..., 0] - arms[..., 1]
+
+    per_run = [float(one) for one in differences(counts.rows.sum(axis=0))]
+    items = paired_bootstrap(
+        lambda sums: differences(sums).mean(axis=-1),
+        counts.rows,
+        resamples=resamples,
+        seed=seed,
+        stand_in=_stand_in(runs, a, b),
+        corrected=metric == "accuracy" or not _rare_labels([run.examples for run in runs]),
+    )
+    finite = [one for one in per_run if np.isfinite(one)]
+    return with_seed_noise(items, [one if np.isfinite(one) else None for one in per_run], finite)
+
+
+def _stand_in(runs: Sequence[ScoredRun], a: str, b: str) -> Estimate:
+    """The interval of the run with the most items, for runs that all give the same value in every resample."""
+    largest = max(runs, key=lambda run: len(run.examples))
+    shares = _shares(rights(largest.examples, largest.arm(a)), rights(largest.examples, largest.arm(b)))
+    return replace(shares, note="the interval is Agresti and Min's for the accuracy in the largest run")

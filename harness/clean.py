@@ -1,0 +1,251 @@
+"""Rows as they came → distinct labelled items, or one `DataError` that lists everything that is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from harness.errors import DataError
+from harness.packaged import CONFLICT
+from harness.spec import Spec
+from harness.tables import Table, short, shown, stray_quote
+from harness.texts import normalise
+
+MAX_CHARACTERS = 100_000
+"""A cell beyond this is a file pasted into a cell, not an item."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+EMPTY_TEXT = "empty text"
+EMPTY_LABEL = "empty label"
+REPEATED = "exact duplicate"
+NO_VALUE = "(none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A distinct real text. `key` is its normalised form, `group` the value of the group column."""
+
+    id: str
+    key: str
+    text: str
+    label: str
+    columns: Mapping[str, str]
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The items, and how many rows were left out for which reason."""
+
+    items: tuple[Item, ...]
+    dropped: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+def clean(table: Table, spec: Spec) -> Cleaned:
+    """Strip, check, and collapse exact duplicates (same normalised text). Raises `DataError` with all problems at once.
+
+    Rows without text or label are counted and left out. Of rows with the same text the first is kept; if their labels
+    differ, none is, because nobody can say which label is right.
+    """
+    _check_columns(table, spec)
+    if not table.rows:
+        raise DataError(f"{table.name}: there are no rows. Give it at least one row for each item of data.split.")
+    rows = [_Row(number, row, spec) for number, row in zip(table.numbers, table.rows, strict=True)]
+    if problems := _problems(table, rows, spec):
+        raise DataError("\n".join(f"{table.name}: {problem}" for problem in problems))
+    dropped = Counter(table.dropped)
+    full = _drop_empty(rows, dropped)
+    items = _collapse(full, dropped)
+    _check_labels(table.name, items, spec)
+    return Cleaned(tuple(items), dict(dropped), table.warnings + _dropped_warnings(table.name, dropped))
+
+
+class _Row:
+    """The used cells of a row as stripped text; `bad` names columns whose cell is no text or number."""
+
+    def __init__(self, number: int, row: Mapping[str, object], spec: Spec) -> None:
+        columns = spec.data.columns
+        self.number = number
+        self.bad: list[str] = []
+        text = row.get(columns.text)
+        if not (isinstance(text, str) or _missing(text)):
+            self.bad.append(columns.text)
+        self.text = text.strip() if isinstance(text, str) else ""
+        self.label = self._cell(row, columns.label)
+        self.id = self._cell(row, columns.id) if columns.id else ""
+        self.group = self._cell(row, columns.group) if columns.group else ""
+        self.columns = {name: self._cell(row, name) for name in spec.data.slices.columns}
+
+    def _cell(self, row: Mapping[str, object], column: str) -> str:
+        value = row.get(column)
+        if _missing(value):
+            return ""
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))
+        if not isinstance(value, str | int | float):
+            self.bad.append(column)
+            return ""
+        return str(value).strip()
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, (self.text, self.label, self.id, self.group, *self.columns.values())))
+
+
+def _missing(value: object) -> bool:
+    # NaN stands for "empty" in files that pandas wrote.
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _check_columns(table: Table, spec: Spec) -> None:
+    columns = spec.data.columns
+    wanted = {"data.columns.text": columns.text, "data.columns.label": columns.label}
+    wanted |= {"data.columns.id": columns.id} if columns.id else {}
+    wanted |= {"data.columns.group": columns.group} if columns.group else {}
+    wanted |= {f"data.slices.columns[{i}]": name for i, name in enumerate(spec.data.slices.columns)}
+    problems = [
+        f"{table.name}: there is no column {name!r}, which {key} asks for. "
+        f"Columns: {', '.join(map(repr, table.columns))}." + _closest(name, table.columns)
+        for key, name in wanted.items()
+        if name not in table.columns
+    ]
+    own = {"label", *(name for name in ("length", "first_word") if getattr(spec.data.slices, name))}
+    problems += [
+        f"data.slices.columns: {name!r} is the name of a slice that is made anyway. Rename the column"
+        + (f", or set data.slices.{name}: false." if name != "label" else " or take it off the list.")
+        for name in spec.data.slices.columns
+        if name in own
+    ]
+    if not table.columns:
+        problems = [f"{table.name}: the file is empty. It needs the columns {columns.text!r} and {columns.label!r}."]
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _closest(name: str, names: Sequence[str]) -> str:
+    folded = {other.casefold(): other for other in names}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def _problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]:
+    def where(test: Callable[[_Row], object]) -> str:
+        numbers = [row.number for row in rows if test(row)]
+        return shown(table.unit, numbers) if numbers else ""
+
+    problems: list[str] = []
+    for column in dict.fromkeys(column for row in rows for column in row.bad):
+        kind = "text" if column == spec.data.columns.text else "text or a number"
+        problems.append(f"column {column!r} holds something that is no {kind} ({where(lambda r: column in r.bad)}).")  # noqa: B023
+    if places := where(lambda row: row.longest > MAX_CHARACTERS):
+        problems.append(
+            f"cells longer than {MAX_CHARACTERS:,} characters ({places}). Shorten them or take the rows out; if they "
+            "hold several rows, a quote was never closed."
+        )
+    if places := where(lambda row: SURROGATE.search(row.text)):
+        problems.append(f"text that is no valid Unicode: half of a surrogate pair ({places}). Correct the rows.")
+    swallowed = [row for row in rows if "\n" in row.text and _holds_a_row(row.text, table, spec)]
+    problems += [stray_quote(table.name, row.number, row.number + row.text.count("\n")) for row in swallowed[:5]]
+    if spec.data.columns.id:
+        problems += _id_problems(table, rows, where(lambda row: not row.id))
+    return problems + _label_problems(table, rows, spec)
+
+
+def _holds_a_row(text: str, table: Table, spec: Spec) -> bool:
+    """Whether a line in the cell would be a row of its own: the right number of cells, a label where one belongs."""
+    if not table.delimiter:
+        return False
+    at = table.columns.index(spec.data.columns.label)
+    lines = (line.split(table.delimiter) for line in text.split("\n"))
+    return any(len(cells) > at and cells[at].strip() in spec.task.labels for cells in lines)
+
+
+def _id_problems(table: Table, rows: Sequence[_Row], without: str) -> list[str]:
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        places[row.id].append(row.number)
+    twice = [(ident, numbers) for ident, numbers in places.items() if ident and len(numbers) > 1]
+    problems = [f"rows without an id ({without})."] if without else []
+    if twice:
+        listed = "; ".join(f"{short(ident)} in {shown(table.unit, numbers)}" for ident, numbers in twice[:5])
+        more = f"; and {len(twice) - 5} more" if len(twice) > 5 else ""
+        problems.append(f"ids that occur twice: {listed}{more}. Make them unique, or leave data.columns.id out.")
+    return problems
+
+
+def _label_problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]:
+    allowed = list(spec.task.labels)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.label and row.label not in spec.task.labels:
+            places[row.label].append(row.number)
+    if not places:
+        return []
+    listed = [
+        f"{short(label)} in {shown(table.unit, numbers)}.{_closest(label, allowed)}"
+        for label, numbers in list(places.items())[:10]
+    ]
+    more = f" And {len(places) - 10} more labels." if len(places) > 10 else ""
+    return [
+        f"labels that task.labels does not name: {' '.join(listed)}{more} Allowed: {', '.join(allowed)}. "
+        "Correct the rows, or name the label in task.labels."
+    ]
+
+
+def _drop_empty(rows: Sequence[_Row], dropped: Counter[str]) -> list[_Row]:
+    kept = [row for row in rows if row.label and normalise(row.text)]
+    without_text = sum(not normalise(row.text) for row in rows)
+    dropped.update({EMPTY_TEXT: without_text, EMPTY_LABEL: len(rows) - len(kept) - without_text})
+    return kept
+
+
+def _collapse(rows: Sequence[_Row], dropped: Counter[str]) -> list[Item]:
+    by_key: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        by_key[normalise(row.text)].append(row)
+    items: list[Item] = []
+    for key, same in by_key.items():
+        if len({row.label for row in same}) > 1:
+            dropped[CONFLICT] += len(same)
+            continue
+        dropped[REPEATED] += len(same) - 1
+        first = same[0]
+        columns = {name: value or NO_VALUE for name, value in first.columns.items()}
+        items.append(Item(_ident(first.id, key), key, first.text, first.label, columns, first.group or None))
+    return items
+
+
+def _ident(given: str, key: str) -> str:
+    """`real-<id>` with odd characters replaced, or `real-<12 hex of the normalised text's sha256>`."""
+    if not given:
+        return f"real-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given)[:60]
+    # Two ids may look alike once cleaned; what was changed keeps a mark of its own.
+    return f"real-{plain}" if plain == given else f"real-{plain}-{hashlib.sha256(given.encode()).hexdigest()[:6]}"
+
+
+def _check_labels(name: str, items: Sequence[Item], spec: Spec) -> None:
+    counts = Counter(item.label for item in items)
+    if len(counts) < 2:
+        only = f"only the label {next(iter(counts))!r}" if counts else "no label at all"
+        raise DataError(
+            f"{name}: after cleaning there is {only} in {len(items)} items; a classifier needs at least two. "
+            f"task.labels names {', '.join(spec.task.labels)}."
+        )
+    scarce = {label: counts[label] for label in spec.task.labels if counts[label] < 2}
+    if scarce:
+        listed = ", ".join(f"{label!r} ({count})" for label, count in scarce.items())
+        raise DataError(
+            f"{name}: labels with fewer than two distinct items: {listed}. One is needed as a seed and one to test on: "
+            "add rows, or take the label out of task.labels."
+        )
+
+
+def _dropped_warnings(name: str, dropped: Mapping[str, int]) -> tuple[str, ...]:
+    told = {reason: count for reason, count in dropped.items() if count and reason != REPEATED}
+    return tuple(f"{name}: {count} rows left out: {reason}." for reason, count in told.items())

@@ -1,0 +1,129 @@
+"""The synthetic data set of a round: parquet with lineage and a card, for `datasets.load_dataset(folder)`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.generate.prompts import render
+from harness.records import Candidate, Example, Origin
+from harness.spec import Spec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HELD_OUT_SHARE = 10
+"""One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
+FILES = {"train": "train.parquet", "validation": "validation.parquet"}
+
+CARD = """\
+---
+license: other
+task_categories: [text-classification]
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train.parquet}
+  - {split: validation, path: data/validation.parquet}
+tags: [synthetic]
+---
+# Synthetic {{ noun }}s of {{ name }}, up to round {{ round }}
+
+{{ train }} rows for training and {{ validation }} that no model was trained on (for the transfer gap). All are
+synthetic: written by `{{ model }}` from few-shot prompts with real seeds, then filtered. No real text is in here.
+
+| label | rows |
+|---|---|
+{% for label, count in labels.items() %}| {{ label }} | {{ count }} |
+{% endfor %}
+Columns: `text`, `label` (final), `asked_label` (what the prompt asked for; it differs where the row was relabelled),
+`id`, `cell`, `round`, `wave`, `call` (key of the cached call), `index` (answer in that call), `shots` (ids of the seeds
+in the prompt).
+
+Filters: {{ filters }}. `harness show ID` prints a row's prompt, seeds and verdicts.
+
+Limits: a small generator writes odd, wrong and now and then unpleasant text. Do not evaluate on these rows.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A row that came through all filters: the example under its final label, and the candidate it came from."""
+
+    example: Example
+    candidate: Candidate
+
+
+def is_held_out(ident: str) -> bool:
+    """Whether a row is kept from training; decided by its id alone, so that it stays so over rounds and waves."""
+    return int(ident.rsplit("-", 1)[-1], 16) % HELD_OUT_SHARE == 0
+
+
+def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
+    """Write `data/train.parquet`, `data/validation.parquet` and the card. Same rows, same bytes."""
+    import pyarrow.parquet as pq
+
+    (folder / "data").mkdir()
+    parts = {
+        "train": [row for row in rows if not is_held_out(row.example.id)],
+        "validation": [row for row in rows if is_held_out(row.example.id)],
+    }
+    for name, part in parts.items():
+        pq.write_table(_table(part), folder / "data" / FILES[name])
+    values: Mapping[str, object] = {
+        "noun": spec.task.noun,
+        "name": spec.name,
+        "round": round_,
+        "train": len(parts["train"]),
+        "validation": len(parts["validation"]),
+        "model": spec.llm.generator.model,
+        "labels": dict(sorted(Counter(row.example.label for row in rows).items())),
+        "filters": ", ".join(filters) or "none",
+    }
+    (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
+
+
+def _table(rows: Sequence[Accepted]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("id", "text", "label", "asked_label", "cell")]
+        + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
+        + [("shots", pa.list_(pa.string()))]
+    )
+    records = [
+        {
+            "id": row.example.id,
+            "text": row.example.text,
+            "label": row.example.label,
+            "asked_label": row.candidate.example.label,
+            "cell": row.candidate.cell,
+            "round": row.candidate.round,
+            "wave": row.candidate.wave,
+            "call": row.candidate.call,
+            "index": row.candidate.index,
+            "shots": list(row.candidate.shots),
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist(records, schema=schema)
+
+
+def read_dataset(folder: Path) -> dict[str, list[Example]]:
+    """`{"train": […], "validation": […]}` of synthetic examples; slices come from the cell."""
+    import pyarrow.parquet as pq
+
+    return {
+        name: [
+            Example(row["id"], row["text"], row["label"], _values(row["cell"]), Origin.SYNTHETIC)
+            for row in pq.read_table(folder / "data" / file).to_pylist()
+        ]
+        for name, file in FILES.items()
+    }
+
+
+def _values(cell: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in cell.split("|") if "=" in pair)

@@ -1,0 +1,90 @@
+"""What a filter is, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.embed import Embedder
+from harness.llm.client import Llm
+from harness.records import Candidate, Decision, Example, FilterWorth, GateReport, Verdict
+from harness.seal import HeldOutTexts
+from harness.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """Students trained on folds of the seeds. `probabilities` (candidates × labels) is their mean answer;
+    `out_of_fold` (seeds × labels) holds each seed's answer from the student that did not see it."""
+
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    out_of_fold: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything the filters may use; rows of the arrays follow `candidates`.
+
+    `candidates` are all candidates of the run so far, oldest first. `difficulty` is p(label) under the current
+    student, candidates × labels.
+    """
+
+    spec: Spec
+    candidates: Sequence[Candidate]
+    seeds: Sequence[Example]
+    guard: HeldOutTexts
+    embedder: Embedder
+    labeller: Labeller | None
+    difficulty: NDArray[np.float64] | None
+    llm: Llm
+    gate: GateReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a candidate stands when a filter sees it: its row in the context and its label so far."""
+
+    row: int
+    candidate: Candidate
+    label: str
+
+
+class Filter(Protocol):
+    """One check. It sees the candidates that are still in and gives exactly one verdict for each, in order."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]: ...
+
+    def worth(self, context: Context) -> FilterWorth | None:
+        """φ, ψ and p* where the filter judges correctness; None where it does not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Makes verdicts that carry their filter's name and version."""
+
+    name: str
+    version: int
+
+    def keep(self, candidate: Candidate, score: float | None = None, reason: str = "") -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.KEEP, reason, score)
+
+    def drop(self, candidate: Candidate, reason: str, score: float | None = None, evidence: str = "") -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.DROP, reason, score, evidence=evidence)
+
+    def relabel(self, candidate: Candidate, label: str, reason: str, score: float) -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.RELABEL, reason, score, label)
+
+    def abstain(self, candidate: Candidate, reason: str, score: float | None = None) -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.ABSTAIN, reason, score)

@@ -1,0 +1,200 @@
+"""From quotas to candidates: choose few-shot seeds, ask the generator, turn every answer into exactly one row."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.generate import prompts
+from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
+from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Quota
+from harness.spec import Spec
+from harness.store import digest
+
+VERSION = 1
+"""Raise when the same inputs would give other candidates."""
+NOT_ASKED = "not asked: the budget ended"
+EMBEDDED_MIN_P = 0.05
+CONTRAST_SHOTS = 2
+"""Seeds of the neighbouring label in a contrast prompt."""
+REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai")
+
+
+OnAnswers = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One call that is to be made: for which cell, with which seeds as few-shot examples. `opening` is the beginning
+    of the text that stands in a completion prompt and that the answer therefore lacks."""
+
+    cell: Cell
+    shots: tuple[str, ...]
+    request: Request
+    opening: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one wave brought. Every answer asked for is a candidate or a parse failure."""
+
+    candidates: tuple[Candidate, ...]
+    failures: tuple[ParseFailure, ...]
+
+
+def draws(
+    quotas: Sequence[Quota],
+    guidance: Sequence[Guidance],
+    seeds: Sequence[Example],
+    spec: Spec,
+    *,
+    round_: int,
+    wave: int,
+) -> list[Draw]:
+    """The calls of a wave, in a fixed order. Each one's seeds and sampling seed come from its place alone."""
+    per_call = spec.generate.samples_per_call
+    out: list[Draw] = []
+    for quota in quotas:
+        hints = [item for item in guidance if item.label == quota.cell.label]
+        for index in range(-(-quota.candidates // per_call)):
+            place = digest([spec.seed, round_, wave, quota.cell.id, index])
+            generator = random.Random(place)
+            chosen = _turn(hints, generator)
+            shots = pick_shots(quota.cell, seeds, spec, generator)
+            contrast = _contrast_shots(chosen, seeds, generator)
+            values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shots, chosen, contrast)
+            count = min(per_call, quota.candidates - index * per_call)
+            request = _request(values, spec, count, seed=int(place[:7], 16), sample=index)
+            ids = tuple(shot.id for shot in (*shots, *contrast))
+            continued = "" if spec.llm.generator.chat else str(values["opening"])
+            out.append(Draw(quota.cell, ids, request, continued))
+    return out
+
+
+def _turn(guidance: Sequence[Guidance], generator: random.Random) -> list[Guidance]:
+    """All hints, and with even odds one of the contrasts: half of a label's prompts stay plain."""
+    contrasts = [item for item in guidance if item.kind == "contrast"]
+    hints = [item for item in guidance if item.kind == "hint"]
+    return [*hints, generator.choice(contrasts)] if contrasts and generator.random() < 0.5 else hints
+
+
+def pick_shots(cell: Cell, seeds: Sequence[Example], spec: Spec, generator: random.Random) -> list[Example]:
+    """Few-shot seeds of the cell's label, preferring those in the real slices that its `shots` dimensions name."""
+    own = [seed for seed in seeds if seed.label == cell.label]
+    wanted = {
+        dimension.name: cell.values[dimension.name]
+        for dimension in spec.matrix.dimensions
+        if dimension.use == "shots" and cell.values[dimension.name] != "any"
+    }
+    near = [seed for seed in own if all(_in_slice(seed, name, value) for name, value in wanted.items())]
+    first = generator.sample(near, min(spec.generate.shots, len(near)))
+    others = [seed for seed in own if seed not in first]
+    filled = first + generator.sample(others, min(spec.generate.shots - len(first), len(others)))
+    generator.shuffle(filled)
+    return filled
+
+
+def _in_slice(seed: Example, name: str, value: str) -> bool:
+    """Slices of numbers carry their bounds, `short (≤ 8 words)`; the matrix says `short`."""
+    own = seed.slices.get(name, "")
+    return own == value or own.startswith(f"{value} (")
+
+
+def _contrast_shots(guidance: Sequence[Guidance], seeds: Sequence[Example], generator: random.Random) -> list[Example]:
+    other = next((item.other for item in guidance if item.kind == "contrast"), None)
+    own = [seed for seed in seeds if seed.label == other]
+    return generator.sample(own, min(CONTRAST_SHOTS, len(own)))
+
+
+def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sample: int) -> Request:
+    endpoint, sampling = spec.llm.generator, spec.generate.sampling
+    min_p = sampling.min_p
+    if min_p == "auto":
+        min_p = EMBEDDED_MIN_P if endpoint.embedded else None
+    return Request(
+        role="generator",
+        prompt=prompts.chat_prompt(values) if endpoint.chat else prompts.completion_prompt(values),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        min_p=min_p,
+        max_tokens=sampling.max_tokens,
+        stop=() if endpoint.chat else ("\n",),
+        n=count,
+        seed=seed,
+        sample=sample,
+    )
+
+
+async def generate(
+    wave_draws: Sequence[Draw], llm: Llm, *, round_: int, wave: int, on_answers: OnAnswers | None = None
+) -> Batch:
+    """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`."""
+
+    def done(answer: Answer | CallFailure) -> None:
+        if on_answers:
+            on_answers(len(answer.choices) if isinstance(answer, Answer) else 1)
+
+    answers = await llm.ask_many([draw.request for draw in wave_draws], done)
+    candidates: list[Candidate] = []
+    failures: list[ParseFailure] = []
+    for draw, answer in zip(wave_draws, answers, strict=True):
+        for index in range(draw.request.n):
+            ident = row_id(answer.key, index)
+            text, reason, raw = read_choice(answer, index, draw.opening)
+            if reason:
+                failures.append(
+                    ParseFailure(ident, draw.cell.id, round_, wave, answer.key, index, reason=reason, raw=raw)
+                )
+            else:
+                example = Example(ident, text, draw.cell.label, dict(draw.cell.values), Origin.SYNTHETIC)
+                candidates.append(
+                    Candidate(ident, draw.cell.id, example, round_, wave, answer.key, index, shots=draw.shots)
+                )
+    return Batch(tuple(candidates), tuple(failures))
+
+
+def not_asked(left: Sequence[Draw], llm: Llm, *, round_: int, wave: int) -> Batch:
+    """Rows for the calls that a spent budget left unasked: planned, counted, never generated."""
+    rows = [
+        ParseFailure(row_id(key, index), draw.cell.id, round_, wave, key, index, NOT_ASKED, "")
+        for draw in left
+        for key in [llm.key(draw.request)]
+        for index in range(draw.request.n)
+    ]
+    return Batch((), tuple(rows))
+
+
+def row_id(call: str, index: int) -> str:
+    """`syn-` and 12 hex digits of the call's key and the answer's place in it."""
+    return f"syn-{digest([call, index])[:12]}"
+
+
+def read_choice(answer: Answer | CallFailure, index: int, opening: str) -> tuple[str, str, str]:
+    """(text, reason why it is no candidate or "", what the model wrote)."""
+    if isinstance(answer, CallFailure):
+        return "", f"call failed: {answer.reason}", ""
+    if index >= len(answer.choices):
+        return "", "endpoint gave fewer answers than asked for", ""
+    choice = answer.choices[index]
+    text = parse_text(choice, opening)
+    if choice.finish_reason == "length":
+        return "", "cut off at max_tokens", choice.text
+    if choice.finish_reason == "content_filter":
+        return "", "withheld by the endpoint's content filter", choice.text
+    if not text:
+        return "", "empty answer", choice.text
+    if text.lower().startswith(REFUSALS):
+        return "", "refusal", choice.text
+    return text, "", choice.text
+
+
+def parse_text(choice: Choice, opening: str) -> str:
+    """The text of an answer on one line; `opening` is the part of it that stood in the prompt already.
+
+    >>> parse_text(Choice(" wrote Emma ?", "stop"), "Who")
+    'Who wrote Emma ?'
+    """
+    if not choice.text.strip():
+        return ""
+    return " ".join(f"{opening}{choice.text}".split()).strip('"“” ')

@@ -1,0 +1,76 @@
+"""Who says which label a candidate really has: students of folds of the seeds, joined by the loop's own student.
+
+Cross-fitting (each seed is answered by the student that did not see it) is what makes φ and ψ of the consistency
+filter honest. From round 2 on the last round's `mixed` student has half of the say (self-training).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.filters.base import Labeller
+from harness.records import Candidate, Example
+from harness.store import Artefact
+from harness.train.students import Students
+
+
+def folds(seeds: Sequence[Example], count: int, seed: int) -> list[int]:
+    """Fold of each seed, 0 … count − 1, spread evenly over every label."""
+    generator = random.Random(seed)
+    fold = [0] * len(seeds)
+    for label in sorted({one.label for one in seeds}):
+        own = [index for index, one in enumerate(seeds) if one.label == label]
+        generator.shuffle(own)
+        start = generator.randrange(count)
+        for place, index in enumerate(own):
+            fold[index] = (start + place) % count
+    return fold
+
+
+class CrossFitted:
+    """Students on folds of the seeds, trained on first use and kept in the store."""
+
+    def __init__(self, students: Students, seeds: Sequence[Example], count: int, seed: int, split: str) -> None:
+        self._students = students
+        self._seeds = seeds
+        self._fold = folds(seeds, count, seed)
+        self._adapters: list[Artefact] = []
+        for index in range(count):
+            rows = [one for one, fold in zip(seeds, self._fold, strict=True) if fold != index]
+            self._adapters.append(students.train(f"labeller {index + 1}", rows, seed + index, {"split": split}))
+
+    @property
+    def adapters(self) -> list[str]:
+        return [adapter.id for adapter in self._adapters]
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Mean answer of all fold students, texts × labels."""
+        return np.mean([self._students.probabilities(adapter, texts) for adapter in self._adapters], axis=0)
+
+    def out_of_fold(self) -> NDArray[np.float64]:
+        """Each seed's answer from the student that did not see it, seeds × labels."""
+        out = np.zeros((len(self._seeds), len(self._students.labels)))
+        for index, adapter in enumerate(self._adapters):
+            own = [place for place, fold in enumerate(self._fold) if fold == index]
+            if own:
+                out[own] = self._students.probabilities(adapter, [self._seeds[place].text for place in own])
+        return out
+
+
+def labeller(
+    fitted: CrossFitted, students: Students, current: Artefact | None, waves: Sequence[Sequence[Candidate]]
+) -> Labeller:
+    """The labeller's answer for all candidates, wave by wave so that a wave's answers are computed once."""
+    blocks: list[NDArray[np.float64]] = []
+    for wave in waves:
+        texts = [one.example.text for one in wave]
+        block = fitted.probabilities(texts)
+        if current is not None:
+            block = (block + students.probabilities(current, texts)) / 2
+        blocks.append(block)
+    probabilities = np.concatenate([np.zeros((0, len(students.labels))), *blocks])
+    return Labeller(tuple(students.labels), probabilities, fitted.out_of_fold())

@@ -1,0 +1,47 @@
+"""Running the calls of one `ask_many` side by side, and stopping them without losing what is paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+class Batch:
+    """The calls of one `ask_many`. Once one of them raises, `stopped` is True and nobody sends anything new."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._sending: set[asyncio.Task[Any]] = set()
+
+    @contextmanager
+    def on_the_wire(self) -> Generator[None]:
+        """Marks the current task as having a request out, which a stop lets finish."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("on_the_wire needs a running task")
+        self._sending.add(task)
+        try:
+            yield
+        finally:
+            self._sending.discard(task)
+
+    async def run(self, calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run all; at the first error let what is on the wire finish, drop the rest and raise it."""
+        tasks = [asyncio.create_task(call) for call in calls]
+        try:
+            _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if pending:
+                self.stopped = True
+                for task in pending - self._sending:
+                    task.cancel()
+                await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                raise error

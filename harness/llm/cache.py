@@ -1,0 +1,209 @@
+"""The call cache: one sqlite file of answers and of what they cost. An answer is on disk before anybody sees it.
+
+The file holds requests and answers, never headers or API keys, and only its owner may read it. A file of another
+version or one that is damaged is set aside under another name and not trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from harness.errors import StoreError
+from harness.records import Cost
+from harness.store import canonical
+
+T = TypeVar("T")
+APPLICATION_ID = 0x53444843
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE calls (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, sha256 TEXT NOT NULL);
+CREATE TABLE ledger (
+    scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, failed INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, usd REAL NOT NULL);
+"""
+SPEND = """
+INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE SET
+    calls = calls + excluded.calls, failed = failed + excluded.failed,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens, usd = usd + excluded.usd
+"""
+log = logging.getLogger(__name__)
+
+
+class CallCache:
+    """Answers by key, and a ledger of spend by scope (a scope is a run id). Use from one thread.
+
+    Raises `StoreError` where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = self._open()
+
+    def answer_of(self, key: str) -> dict[str, Any] | None:
+        """The stored answer, or None. A row whose checksum does not hold is a miss, with a warning."""
+        row = self._row(key)
+        return None if row is None else json.loads(row[1])
+
+    def request_of(self, key: str) -> dict[str, Any] | None:
+        """The request that this key stands for, as it was hashed; None if it was never answered."""
+        row = self._row(key)
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, request: Mapping[str, Any], answer: Mapping[str, Any], scope: str, cost: Cost) -> None:
+        """Write an answer and its cost to disk, both or neither."""
+        question, body = canonical(request), canonical(answer)
+
+        def write(db: sqlite3.Connection) -> None:
+            with db:
+                checksum = _checksum(key, question, body)
+                db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, question, body, checksum))
+                _spend(db, scope, cost)
+
+        self._run(write)
+
+    def spend(self, scope: str, cost: Cost) -> None:
+        """Add a cost that has no answer, e.g. of a failed call."""
+
+        def write(db: sqlite3.Connection) -> None:
+            with db:
+                _spend(db, scope, cost)
+
+        self._run(write)
+
+    def spent(self, scope: str) -> Cost:
+        """What all processes that used this scope have spent."""
+        query = "SELECT calls, failed, prompt_tokens, completion_tokens, usd FROM ledger WHERE scope = ?"
+        row = self._run(lambda db: db.execute(query, (scope,)).fetchone())
+        if row is None:
+            return Cost()
+        return Cost(calls=row[0], failed=row[1], prompt_tokens=row[2], completion_tokens=row[3], usd=row[4])
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _row(self, key: str) -> tuple[str, str] | None:
+        query = "SELECT request, answer, sha256 FROM calls WHERE key = ?"
+        row = self._run(lambda db: db.execute(query, (key,)).fetchone())
+        if row is None:
+            return None
+        if row[2] != _checksum(key, row[0], row[1]):
+            log.warning(
+                "the cached answer %s in %s does not match its checksum; it will be asked again", key, self.path
+            )
+            return None
+        return row[0], row[1]
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work`; if the file turns out to be damaged, set it aside and do it on a fresh one."""
+        try:
+            return work(self._db)
+        except sqlite3.OperationalError as error:
+            raise self._unusable(error) from error
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            self._set_aside(str(error))
+            self._db = self._open()
+            return work(self._db)
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Created here and not by sqlite, whose new files are readable for everybody; its -wal and -shm follow it.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self.path.chmod(0o600)
+            problem = self._problem()
+            if problem:
+                self._set_aside(problem)
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            db = self._connect()
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    for statement in SCHEMA.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except (OSError, sqlite3.OperationalError) as error:
+            raise self._unusable(error) from error
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=60)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
+        return db
+
+    def _problem(self) -> str:
+        """Why the file that is there cannot be trusted; `""` when it can (or is new)."""
+        if self.path.stat().st_size == 0:
+            return ""
+        try:
+            db = self._connect()
+            try:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                owner = db.execute("PRAGMA application_id").fetchone()[0]
+                if (owner, version) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                    return ""
+                if (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
+                    return f"it is version {version} of application {owner:#x}, not {SCHEMA_VERSION} of this one"
+                for table in ("calls", "ledger"):
+                    db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - two fixed names
+            finally:
+                db.close()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return str(error)
+            raise
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return ""
+
+    def _set_aside(self, problem: str) -> None:
+        target = self.path.with_name(f"{self.path.name}.set-aside-{time.time_ns()}")
+        for suffix in ("", "-wal", "-shm"):
+            source = self.path.with_name(self.path.name + suffix)
+            if source.exists():
+                source.rename(target.with_name(target.name + suffix))
+        log.warning(
+            "the call cache %s cannot be used (%s); it was renamed to %s and an empty one takes its place. Its answers "
+            "will be asked again, and what they cost no longer counts towards the budget.",
+            self.path,
+            problem,
+            target.name,
+        )
+
+    def _unusable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the call cache {str(self.path)!r} cannot be used: {error}. Nothing in it is lost; free some space, wait "
+            "for the process that holds it, or choose another folder with `--set runtime.store=DIR`, then run the same "
+            "command again."
+        )
+
+
+def _spend(db: sqlite3.Connection, scope: str, cost: Cost) -> None:
+    values = (scope, cost.calls, cost.failed, cost.prompt_tokens, cost.completion_tokens, cost.usd)
+    db.execute(SPEND, values)
+
+
+def _checksum(key: str, request: str, answer: str) -> str:
+    return hashlib.sha256("\0".join((key, request, answer)).encode()).hexdigest()

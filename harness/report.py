@@ -1,0 +1,320 @@
+"""A finished run as one self-contained HTML page, its pictures, `report.json` and a few lines for the terminal.
+
+The page loads nothing: style and pictures are inline and a content-security policy forbids the rest. Whatever
+comes from data or models is escaped; what looks like a secret is taken out before anything is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from harness.errors import StoreError
+from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
+from harness.records import Comparison, Decision, Estimate, FunnelRow, RunReport, Sample, Verdict
+from harness.redact import redacted
+from harness.store import write_json
+
+ARMS = {
+    "base": "the model as it comes, without any training on this task",
+    "seeds": "trained on the real seeds only: what you have without this tool",
+    "synthetic": "trained on the accepted synthetic rows only",
+    "mixed": "trained on seeds and accepted synthetic rows together: the result of the loop",
+    "raw": "trained on seeds and unfiltered synthetic rows: what the filters are worth",
+    "real": "trained on as many real rows as there are synthetic ones",
+    "all_real": "trained on all real rows there are: the ceiling",
+}
+GAPS = {
+    "transfer": (
+        "Transfer gap",
+        "How much better the model does on held-out synthetic items than on real ones. Large means that the "
+        "synthetic data is a dialect of its own.",
+    ),
+    "source": (
+        "Source gap",
+        "How much better the same number of real training rows would have been than synthetic ones.",
+    ),
+    "recovered": (
+        "Gap recovered",
+        "How far the loop got on the way from seeds only (0) to training on all real data (100).",
+    ),
+}
+PICTURES = {
+    "arms": (
+        "Scores of the arms on the sealed test split",
+        "Lines show the interval of each score; numbers are accuracy.",
+    ),
+    "gap": ("The gaps, round by round", "Measured on dev after each round; vertical lines show the intervals."),
+    "slices": (
+        "Accuracy per slice, before and after",
+        "On dev, with n. Where many slices exist, those that changed most; the table below has all of them.",
+    ),
+    "confusion": ("What mixed mistakes for what", "Counts on test; the darker, the larger the share of the row."),
+    "funnel": (
+        "From plan to accepted row",
+        "How many candidates were left after each stage, and their share of the plan.",
+    ),
+    "coverage": ("Where the accepted rows lie", "Accepted and planned candidates per combination; darker is more."),
+    "cost": ("What each round took", "Answers that came from the cache cost nothing."),
+}
+OUTCOMES = ("kept", "relabelled", "dropped")
+_LONGEST_TEXT = 600
+
+
+def write_report(report: RunReport, folder: Path) -> Path:
+    """Write `report.html`, `report.json` and `figures/*.png` into `folder`; return the page's path.
+
+    The same report gives the same bytes. Raises `StoreError` where the folder cannot be written.
+    """
+    report = redacted(report)
+    pictures = all_figures(report)
+    page = render(report, pictures)
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for old in (folder / "figures").glob("*.png"):
+            if old.stem not in pictures:
+                old.unlink()
+        for name, png in pictures.items():
+            (folder / "figures" / f"{name}.png").write_bytes(png)
+        write_json(folder / "report.json", RunReport, report)
+        (folder / "report.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the report to {str(folder)!r}: {error.strerror or error}. The run itself is safe; free some "
+            f"space, then make the report again with `harness report {report.id}`."
+        ) from error
+    return folder / "report.html"
+
+
+def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
+    """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
+    import jinja2
+    import yaml
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        pct=_unbroken(percent),
+        points=points,
+        span=_unbroken(interval),
+        cut=_cut,
+        clock=duration,
+        money=money,
+        csp=_style_hash,
+        p=p_value,
+        whole=_unbroken(str),
+    )
+    main = main_comparison(report)
+    return environment.get_template("report.html.j2").render(
+        r=report,
+        headline=_unbroken(headline)(report),
+        verdict=verdict(main),
+        main=main,
+        metric=metric_name(main_metric(report)),
+        arms=ARMS,
+        gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
+        pictures={
+            name: (*PICTURES[name], base64.b64encode(png).decode("ascii"), *_size(png))
+            for name, png in pictures.items()
+        },
+        metric_name=metric_name,
+        funnel_totals=funnel_totals,
+        drop_reasons=drop_reasons,
+        slices=paired_slices(*before_and_after(report)),
+        samples=_samples(report),
+        accepted_share=accepted_share(report),
+        spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
+    )
+
+
+def summary_lines(report: RunReport) -> list[str]:
+    """The result in a few plain lines for a terminal: headline, arms, gaps, stop reason.
+
+    >>> summary_lines(report)[0]
+    'Mixed beat seeds only by 7.0 points of accuracy on the sealed test (79.8 % against 72.8 %, interval …'
+    """
+    lines = [headline(report)]
+    for arm, scored in report.test.items():
+        rows = report.training_rows.get(arm)
+        trained = "" if rows is None else f", {rows:,} training rows"
+        lines.append(
+            f"  {arm:<10} accuracy {interval(scored.accuracy)}, macro-F1 {interval(scored.macro_f1)}"
+            f" (n = {scored.n:,}{trained})"
+        )
+    for name, (title, _) in GAPS.items():
+        estimate: Estimate = getattr(report.gap, name)
+        unit = "percent" if name == "recovered" else "points"
+        lines.append(f"{title}: {interval(estimate, unit)}")
+    lines.append(f"Stopped after {_rounds(len(report.rounds))}: {report.stop}")
+    return lines
+
+
+def headline(report: RunReport) -> str:
+    """One sentence: did mixed beat seeds only, by how much, how much of the gap was recovered, why did it stop."""
+    main = main_comparison(report)
+    recovered = report.gap.recovered.value
+    tail = (
+        "" if recovered is None else f", which recovers {percent(recovered, 0)} of the gap to training on all real data"
+    )
+    return f"{_main_clause(report, main)}{tail}; the run stopped after {_rounds(len(report.rounds))}: {report.stop}."
+
+
+def verdict(main: Comparison | None) -> str:
+    """`better`, `worse` or `unclear`: where the interval of mixed − seeds lies; `unknown` without one."""
+    if main is None or main.difference.low is None or main.difference.high is None:
+        return "unknown"
+    if main.difference.low > 0:
+        return "better"
+    return "worse" if main.difference.high < 0 else "unclear"
+
+
+def main_metric(report: RunReport) -> str:
+    """The metric that gaps and the stop rule used: `accuracy` or `macro_f1`."""
+    evaluate = report.spec.get("evaluate")
+    chosen = cast("Mapping[str, object]", evaluate).get("metric") if isinstance(evaluate, Mapping) else None
+    return str(chosen or "accuracy")
+
+
+def main_comparison(report: RunReport) -> Comparison | None:
+    """Mixed against seeds only on test, in the main metric; None if the run has none."""
+    metric = main_metric(report)
+    found = [each for each in report.comparisons if (each.a, each.b, each.metric) == ("mixed", "seeds", metric)]
+    return found[0] if found else None
+
+
+def accepted_share(report: RunReport) -> float | None:
+    """Accepted rows per answer drawn, over all rounds; None if nothing was drawn."""
+    drawn = sum(each.generated for each in report.rounds)
+    return sum(each.accepted for each in report.rounds) / drawn if drawn else None
+
+
+def drop_reasons(rows: Sequence[FunnelRow]) -> dict[str, list[tuple[str, int]]]:
+    """Filter → its reasons with counts, most frequent first. Reasons are written `filter: reason`."""
+    table: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for text, count in row.reasons.items():
+            name, found, reason = text.partition(":")
+            reasons = table.setdefault(name.strip() if found else "other", {})
+            reason = reason.strip() if found else text
+            reasons[reason] = reasons.get(reason, 0) + count
+    ordered = {name: sorted(counts.items(), key=lambda item: (-item[1], item[0])) for name, counts in table.items()}
+    return {
+        name: [item for item in counts if item[1]] for name, counts in ordered.items() if any(dict(counts).values())
+    }
+
+
+def outcome(sample: Sample) -> str:
+    """`kept`, `relabelled` or `dropped`."""
+    if sample.final_label is None:
+        return "dropped"
+    return "kept" if sample.final_label == sample.asked_label else "relabelled"
+
+
+def deciding(sample: Sample) -> tuple[Verdict, ...]:
+    """The verdicts that explain the outcome: the drop, the relabelling, or all that kept the sample."""
+    wanted = {"dropped": Decision.DROP, "relabelled": Decision.RELABEL}.get(outcome(sample))
+    found = tuple(each for each in sample.verdicts if each.decision is wanted)
+    return found or sample.verdicts
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """`percent(.7284)` is `72.8 %`."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def points(value: float | None, sign: bool = True) -> str:
+    """`points(.07)` is `+7.0`: a difference of shares in percentage points."""
+    if value is None:
+        return "–"
+    return f"{100 * value:{'+' if sign else ''}.1f}".replace("-", "−")
+
+
+def interval(estimate: Estimate, unit: str = "percent") -> str:
+    """`79.8 % (77.3 to 82.3)`, `+7.0 points (+4.9 to +9.1)`, or why there is no number."""
+    if estimate.value is None:
+        return estimate.note or "not available"
+    if unit == "number":
+        text, ends = f"{estimate.value:.2f}", [f"{end:.2f}" for end in (estimate.low, estimate.high) if end is not None]
+    elif unit == "points":
+        text = f"{points(estimate.value)} points"
+        ends = [points(end) for end in (estimate.low, estimate.high) if end is not None]
+    else:
+        text = percent(estimate.value)
+        ends = [percent(end).removesuffix(" %") for end in (estimate.low, estimate.high) if end is not None]
+    return f"{text} ({ends[0]} to {ends[1]})" if len(ends) == 2 else text
+
+
+def p_value(value: float) -> str:
+    """`p_value(.0004)` is `< .001`."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def money(usd: float) -> str:
+    """`money(.025)` is `$0.0250`; nothing paid is `$0`."""
+    return "$0" if usd == 0 else f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`duration(331.5)` is `5 min 32 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def metric_name(metric: str) -> str:
+    return {"macro_f1": "macro-F1"}.get(metric, metric)
+
+
+def _main_clause(report: RunReport, main: Comparison | None) -> str:
+    outcome_of = verdict(main)
+    if main is None or main.difference.value is None or outcome_of == "unknown":
+        return "Whether mixed beats seeds only is not known, because the run holds no comparison of the two"
+    mixed, seeds = ((getattr(report.test.get(arm), main.metric, None)) for arm in ("mixed", "seeds"))
+    scores = f"{percent(mixed.value)} against {percent(seeds.value)}, " if mixed and seeds else ""
+    ends = f"interval {points(main.difference.low)} to {points(main.difference.high)}"
+    size = f"{points(abs(main.difference.value), sign=False)} points of {metric_name(main.metric)}"
+    if outcome_of == "unclear":
+        way = "above" if main.difference.value >= 0 else "below"
+        seen = f"mixed is {size} {way} seeds only ({scores}{ends}, which spans zero)"
+        return f"No clear difference on the sealed test: {seen}"
+    verb = "Mixed beat seeds only by" if outcome_of == "better" else "Mixed did worse than seeds only, by"
+    return f"{verb} {size} on the sealed test ({scores}{ends})"
+
+
+def _samples(report: RunReport) -> list[tuple[str, list[tuple[int, Sample, tuple[Verdict, ...]]]]]:
+    """Outcome → (round, sample, deciding verdicts), kept ones first."""
+    every = [(each.round, sample, deciding(sample)) for each in report.rounds for sample in each.samples]
+    groups = [(name, [row for row in every if outcome(row[1]) == name]) for name in OUTCOMES]
+    return [(name, group) for name, group in groups if group]
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} … ({len(text):,} characters)"
+
+
+def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
+    """The same text, with no line break between a number and its percent sign."""
+    return lambda *args: write(*args).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """(width, height) in CSS pixels, from the header: the page can then keep room for the picture."""
+    return int.from_bytes(png[16:20], "big") * 12 // 19, int.from_bytes(png[20:24], "big") * 12 // 19
+
+
+def _style_hash(css: str) -> str:
+    """The CSP source that allows exactly this inline style sheet."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()}'"

@@ -1,0 +1,371 @@
+"""The part of a round that makes data: generate and filter in waves until the target is met, save the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness import dataset
+from harness.arms import Material
+from harness.dataset import Accepted, is_held_out
+from harness.embed import Embedder
+from harness.errors import BudgetError
+from harness.filters import enabled
+from harness.filters.base import Context
+from harness.filters.duplicates import calibrate
+from harness.filters.funnel import Sieved, funnel, sieve
+from harness.filters.judge import gate_calls, open_gate
+from harness.generate import produce, prompts
+from harness.generate.matrix import apportion
+from harness.labelling import CrossFitted, labeller
+from harness.llm.client import Llm
+from harness.progress import Watch
+from harness.real import RealData
+from harness.records import (
+    Calibration,
+    Candidate,
+    Cost,
+    Decision,
+    Example,
+    FilterWorth,
+    FunnelRow,
+    GateReport,
+    ParseFailure,
+    Plan,
+    Quota,
+    Role,
+    Sample,
+    Verdict,
+)
+from harness.spec import Spec
+from harness.store import Artefact, Store, digest, read_json, read_lines, write_json, write_lines
+from harness.train.students import Students
+
+PLAN_VERSION = 1
+SIEVE_VERSION = 1
+DATASET_VERSION = 1
+CHUNK = 16
+"""Calls between two looks at the budget's end: what was answered by then is used, the rest is counted as not asked."""
+SAMPLES = 8
+"""Rows of each outcome that the report shows."""
+
+
+class Spender(Llm, Protocol):
+    """The LLM client, and what this run has spent so far (earlier processes included)."""
+
+    @property
+    def spent(self) -> Cost: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every stage of a run works with."""
+
+    spec: Spec
+    store: Store
+    data: RealData
+    embedder: Embedder
+    students: Students
+    fitted: CrossFitted | None
+    gate: GateReport | None
+    llm: Spender
+    watch: Watch
+
+    def section(self, *names: str) -> dict[str, object]:
+        """Parts of the spec as JSON, for artefact keys."""
+        tree = self.spec.model_dump(mode="json", include=set(names))
+        return {name: tree[name] for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """One wave of generation and its artefact."""
+
+    artefact: str
+    quotas: tuple[Quota, ...]
+    candidates: tuple[Candidate, ...]
+    failures: tuple[ParseFailure, ...]
+    out_of_budget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibrated:
+    value: Calibration | None
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """Everything asked for so far, over all rounds, and what the last sieve said of it."""
+
+    waves: tuple[Wave, ...] = ()
+    sieved: Sieved = field(default_factory=lambda: Sieved((), ()))
+    worth: tuple[FilterWorth, ...] = ()
+    calibration: Calibration | None = None
+    verdicts: str = ""
+    dataset: str = ""
+    shortfall: str = ""
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [one for wave in self.waves for one in wave.candidates]
+
+    @property
+    def failures(self) -> list[ParseFailure]:
+        return [one for wave in self.waves for one in wave.failures]
+
+    @property
+    def quotas(self) -> list[Quota]:
+        return [quota for wave in self.waves for quota in wave.quotas]
+
+    @property
+    def out_of_budget(self) -> bool:
+        return any(wave.out_of_budget for wave in self.waves)
+
+    def accepted(self) -> list[Accepted]:
+        by_id = {one.id: one for one in self.candidates}
+        return [Accepted(example, by_id[example.id]) for example in self.sieved.accepted]
+
+    def material(self, data: RealData) -> Material:
+        """Training rows of the arms; what is kept for the transfer gap is in none of them."""
+        return Material(
+            seeds=data.examples[Role.SEEDS],
+            pool=data.examples.get(Role.POOL, ()),
+            accepted=[example for example in self.sieved.accepted if not is_held_out(example.id)],
+            raw=[one.example for one in self.candidates if not is_held_out(one.id)],
+        )
+
+    def held_out(self) -> list[Example]:
+        """Accepted synthetic rows that no arm is trained on."""
+        return [example for example in self.sieved.accepted if is_held_out(example.id)]
+
+
+async def gate_of(spec: Spec, seeds: Sequence[Example], llm: Llm, watch: Watch) -> GateReport | None:
+    """The judge's gate, opened once per run. None where the judge is off."""
+    if not spec.filters.judge.enabled:
+        return None
+    with watch.stage("judging", "judge's gate", gate_calls(len(seeds), spec)) as advance:
+        return await open_gate(seeds, llm, spec, advance)
+
+
+def keep_plan(bench: Bench, plan: Plan) -> Artefact:
+    """The plan as an artefact, found again by its content."""
+    content = digest([[quota.cell.id, quota.candidates] for quota in plan.quotas] + [list(plan.changes)])
+    return bench.store.once(
+        "plan",
+        PLAN_VERSION,
+        lambda folder: write_json(folder / "plan.json", Plan, plan),
+        inputs={"round": plan.round, "content": content, "guidance": [str(item) for item in plan.guidance]},
+        parents={f"parent {index}": parent for index, parent in enumerate(plan.parents)},
+    )
+
+
+async def harvest(bench: Bench, plan: Plan, plan_id: str, before: Harvest, current: Artefact | None) -> Harvest:
+    """Generate in waves until the target of this round is reached, the cap is, or the money is gone."""
+    rule = bench.spec.generate
+    target = rule.accepted_per_round * plan.round
+    waves = list(before.waves)
+    quotas: Sequence[Quota] = plan.quotas
+    now = before
+    drawn = 0
+    for number in range(rule.max_waves):
+        waves.append(await _wave(bench, plan, plan_id, quotas, number))
+        drawn += sum(quota.candidates for quota in quotas)
+        now = await _sieve(bench, waves, current)
+        missing = target - len(now.sieved.accepted)
+        left = None if rule.max_candidates is None else rule.max_candidates - drawn
+        if missing <= 0 or now.out_of_budget or (left is not None and left <= 0):
+            break
+        quotas = refill(plan, now, missing, bench.spec, left)
+    return _with_dataset(bench, now, plan.round, _shortfall(now, target, bench.spec))
+
+
+def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
+    """Quotas for the missing rows by the yield seen so far, spread over the plan's cells as the plan weighs them."""
+    share = max(len(now.sieved.accepted) / max(1, sum(quota.candidates for quota in now.quotas)), 0.05)
+    wanted = missing / share
+    wanted = min(wanted, left) if left is not None else wanted
+    calls = max(1, round(wanted / spec.generate.samples_per_call))
+    weights = {quota.cell.id: float(quota.candidates) for quota in plan.quotas}
+    shares = apportion(calls, weights)
+    return tuple(
+        Quota(quota.cell, shares[quota.cell.id] * spec.generate.samples_per_call)
+        for quota in plan.quotas
+        if shares[quota.cell.id]
+    )
+
+
+def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
+    accepted = len(now.sieved.accepted)
+    if accepted >= target:
+        return ""
+    why = (
+        "the budget ended"
+        if now.out_of_budget
+        else f"the attempt cap was reached ({spec.generate.max_waves} waves"
+        + (f", {spec.generate.max_candidates} candidates" if spec.generate.max_candidates else "")
+        + " a round)"
+    )
+    return f"{accepted} of {target} rows: {why}. The funnel says where the rest was lost."
+
+
+async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Wave:
+    """Ask the generator for these quotas, or read what it answered before."""
+    draws = produce.draws(
+        quotas, plan.guidance, bench.data.examples[Role.SEEDS], bench.spec, round_=plan.round, wave=number
+    )
+    batches: list[produce.Batch] = []
+    inputs = {
+        **bench.section("task", "generate", "budget"),
+        "calls": digest([bench.llm.key(draw.request) for draw in draws]),
+        "templates": prompts.templates_digest(),
+        "wave": number,
+    }
+    parents = {"split": bench.data.artefact.id, "plan": plan_id}
+    ident, _ = bench.store.id_of("candidates", produce.VERSION, inputs, parents, bench.spec.seed)
+    if ident not in bench.store:
+        name = f"round {plan.round}: generate" + (f", wave {number + 1}" if number else "")
+        total = sum(draw.request.n for draw in draws)
+        with bench.watch.stage("generation", name, total) as advance:
+            batches = await _ask(bench, draws, plan.round, number, advance)
+
+    def build(folder: Path) -> None:
+        write_lines(folder / "candidates.jsonl", Candidate, [one for batch in batches for one in batch.candidates])
+        write_lines(folder / "failures.jsonl", ParseFailure, [one for batch in batches for one in batch.failures])
+
+    artefact = bench.store.once(
+        "candidates", produce.VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed
+    )
+    failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
+    return Wave(
+        artefact.id,
+        tuple(quotas),
+        tuple(read_lines(artefact / "candidates.jsonl", Candidate)),
+        failures,
+        any(failure.reason == produce.NOT_ASKED for failure in failures),
+    )
+
+
+async def _ask(
+    bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int, advance: produce.OnAnswers
+) -> list[produce.Batch]:
+    batches: list[produce.Batch] = []
+    for start in range(0, len(draws), CHUNK):
+        chunk = draws[start : start + CHUNK]
+        try:
+            batches.append(await produce.generate(chunk, bench.llm, round_=round_, wave=wave, on_answers=advance))
+        except BudgetError as error:
+            bench.watch.note(str(error))
+            batches.append(produce.not_asked(draws[start:], bench.llm, round_=round_, wave=wave))
+            break
+    return batches
+
+
+async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> Harvest:
+    """All candidates so far through all filters; the verdicts are an artefact."""
+    spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
+    candidates = [one for wave in waves for one in wave.candidates]
+    filters = enabled(spec.filters)
+    inputs = {
+        **bench.section("filters", "task"),
+        "versions": {item.name: item.version for item in filters},
+        "judge": spec.llm.judge.model_dump(mode="json", exclude={"api_key_env", "price"}),
+        "embedder": bench.embedder.id,
+        "gate": None if bench.gate is None else bench.gate.passed,
+    }
+    parents = {f"wave {index}": wave.artefact for index, wave in enumerate(waves)}
+    if bench.fitted:
+        parents |= {f"labeller {index}": ident for index, ident in enumerate(bench.fitted.adapters)}
+    if current is not None:
+        parents["student"] = current.id
+    ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
+    sieved, worth, calibration = Sieved((), ()), (), None
+    if ident not in bench.store:
+        with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
+            context = _context(bench, waves, current)
+            sieved = await sieve(filters, context, lambda _name, _left: advance(1))
+            worth = tuple(found for item in filters if (found := item.worth(context)))
+            if spec.filters.duplicates.enabled:
+                vectors = bench.embedder([seed.text for seed in seeds])
+                calibration = calibrate(seeds, vectors, spec.filters.duplicates.threshold)
+
+    def build(folder: Path) -> None:
+        write_lines(folder / "verdicts.jsonl", Verdict, sieved.verdicts)
+        write_lines(folder / "accepted.jsonl", Example, sieved.accepted)
+        write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
+        write_json(folder / "calibration.json", _Calibrated, _Calibrated(calibration))
+
+    artefact = bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
+    return Harvest(
+        tuple(waves),
+        Sieved(
+            tuple(read_lines(artefact / "verdicts.jsonl", Verdict)),
+            tuple(read_lines(artefact / "accepted.jsonl", Example)),
+        ),
+        read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
+        read_json(artefact / "calibration.json", _Calibrated).value,
+        artefact.id,
+    )
+
+
+def _context(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> Context:
+    by_wave = [wave.candidates for wave in waves]
+    says = labeller(bench.fitted, bench.students, current, by_wave) if bench.fitted else None
+    difficulty = says.probabilities if says else None
+    if current is not None:
+        texts = [one.example.text for wave in by_wave for one in wave]
+        difficulty = bench.students.probabilities(current, texts)
+    return Context(
+        spec=bench.spec,
+        candidates=[one for wave in by_wave for one in wave],
+        seeds=bench.data.examples[Role.SEEDS],
+        guard=bench.data.guard(),
+        embedder=bench.embedder,
+        labeller=says,
+        difficulty=difficulty,
+        llm=bench.llm,
+        gate=bench.gate,
+    )
+
+
+def _with_dataset(bench: Bench, now: Harvest, round_: int, shortfall: str) -> Harvest:
+    names = [item.name for item in enabled(bench.spec.filters)]
+    rows = now.accepted()
+    artefact = bench.store.once(
+        "dataset",
+        DATASET_VERSION,
+        lambda folder: dataset.write_dataset(folder, rows, bench.spec, round_, names),
+        inputs={"round": round_, **bench.section("name", "task")},
+        parents={"verdicts": now.verdicts},
+    )
+    return Harvest(now.waves, now.sieved, now.worth, now.calibration, now.verdicts, artefact.id, shortfall)
+
+
+def funnel_of(now: Harvest, spec: Spec) -> tuple[FunnelRow, ...]:
+    """The funnel over all rounds so far."""
+    return funnel(enabled(spec.filters), now.quotas, now.candidates, now.failures, now.sieved.verdicts)
+
+
+def samples_of(now: Harvest) -> tuple[Sample, ...]:
+    """A few candidates of each outcome (kept, relabelled, dropped by each filter), the first by id."""
+    labels = {example.id: example.label for example in now.sieved.accepted}
+    verdicts: dict[str, list[Verdict]] = {}
+    for verdict in now.sieved.verdicts:
+        verdicts.setdefault(verdict.candidate, []).append(verdict)
+    shown: dict[str, int] = {}
+    out: list[Sample] = []
+    for one in sorted(now.candidates, key=lambda candidate: candidate.id):
+        own = tuple(verdicts.get(one.id, ()))
+        outcome = _outcome(own)
+        if shown.get(outcome, 0) < SAMPLES:
+            shown[outcome] = shown.get(outcome, 0) + 1
+            out.append(Sample(one.example.text, one.example.label, labels.get(one.id), one.example.slices, own))
+    return tuple(out)
+
+
+def _outcome(verdicts: Sequence[Verdict]) -> str:
+    for verdict in verdicts:
+        if verdict.decision is Decision.DROP:
+            return f"dropped by {verdict.filter}"
+    return "relabelled" if any(verdict.decision is Decision.RELABEL for verdict in verdicts) else "kept"

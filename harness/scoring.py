@@ -1,0 +1,136 @@
+"""Train the arms, score them on real items of one role, compare them with `seeds`, and take the three gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.gap import gap
+from eval.score import compare, evaluate
+from harness.arms import Material, rows_of
+from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Role
+from harness.rounds import Bench
+from harness.store import Artefact, digest, read_json, write_json
+from harness.train.students import Students, read_predictions, write_predictions
+
+VERSION = 1
+REFERENCE = "seeds"
+"""The arm that every other one is compared with."""
+DEV_ARMS = ("seeds", "synthetic", "mixed", "real", "synthetic_equal")
+"""Arms that steer; the others are trained once, for the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Arms on one split. `predictions` are kept for pooling over seeds."""
+
+    artefact: str
+    reports: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+    adapters: Mapping[str, str]
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    reports: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+
+
+def train_arms(bench: Bench, arms: Sequence[str], material: Material, dataset: str) -> dict[str, Artefact]:
+    """One adapter per arm that has rows; only arms with synthetic rows descend from the data set."""
+    seed = bench.spec.seed
+    out: dict[str, Artefact] = {}
+    for arm in arms:
+        rows = rows_of(arm, material, seed)
+        if rows is None:
+            continue
+        parents = {"split": bench.data.artefact.id}
+        if arm not in ("seeds", "real", "all_real"):
+            parents["dataset"] = dataset
+        out[arm] = bench.students.train(arm, rows, seed, parents)
+    return out
+
+
+def score(
+    bench: Bench,
+    role: Role,
+    examples: Sequence[Example],
+    adapters: Mapping[str, Artefact],
+    material: Material,
+    held_out: Sequence[Example],
+    *,
+    with_base: bool = False,
+) -> Scored:
+    """Predict and score all arms together. Raises ValueError where two arms answered for different items."""
+    rule, seed = bench.spec.evaluate, bench.spec.seed
+    inputs = {
+        "rule": {"metric": rule.metric, "resamples": rule.resamples},
+        "role": role,
+        "items": digest([[one.id, one.text, one.label, dict(one.slices)] for one in examples]),
+        "held_out": digest([[one.id, one.text, one.label] for one in held_out]),
+        "base": with_base,
+    }
+    parents = {"split": bench.data.artefact.id, **{arm: adapter.id for arm, adapter in adapters.items()}}
+
+    def build(folder: Path) -> None:
+        answers = _answers(bench.students, examples, adapters, with_base=with_base)
+        on_synthetic = bench.students.predict(adapters["synthetic"], held_out) if held_out else None
+        for arm, predictions in answers.items():
+            (folder / arm).mkdir()
+            write_predictions(folder / arm, predictions)
+        reports = {
+            arm: evaluate(
+                arm,
+                role,
+                bench.data.info.hashes[role],
+                adapters[arm].id if arm in adapters else "",
+                examples,
+                predictions,
+                bench.students.labels,
+                rule.resamples,
+                seed,
+            )
+            for arm, predictions in answers.items()
+        }
+        comparisons = [
+            compare(arm, REFERENCE, examples, predictions, answers[REFERENCE], rule.metric, rule.resamples, seed)
+            for arm, predictions in answers.items()
+            if arm not in (REFERENCE, "base")
+        ]
+        gaps = gap(
+            rule.metric,
+            rule.resamples,
+            seed,
+            examples=examples,
+            loop=answers.get("mixed"),
+            seeds=answers.get(REFERENCE),
+            # At equal training size: where there are more synthetic rows than pool rows, the cut arm stands in.
+            synthetic=answers.get("synthetic_equal") or answers.get("synthetic"),
+            real=answers.get("real"),
+            all_real=answers.get("all_real"),
+            synthetic_examples=held_out,
+            synthetic_on_synthetic=on_synthetic,
+        )
+        write_json(folder / "scores.json", _Saved, _Saved(reports, tuple(comparisons), gaps))
+
+    artefact = bench.store.once("evaluation", VERSION, build, inputs=inputs, parents=parents, seed=seed)
+    saved = read_json(artefact / "scores.json", _Saved)
+    sizes = {arm: len(rows_of(arm, material, seed) or []) for arm in adapters}
+    ids = {arm: adapter.id for arm, adapter in adapters.items()}
+    return Scored(artefact.id, saved.reports, saved.comparisons, saved.gap, ids, sizes)
+
+
+def _answers(
+    students: Students, examples: Sequence[Example], adapters: Mapping[str, Artefact], *, with_base: bool
+) -> dict[str, list[Prediction]]:
+    answers = {"base": students.untrained(examples)} if with_base else {}
+    return answers | {arm: students.predict(adapter, examples) for arm, adapter in adapters.items()}
+
+
+def predictions_of(bench_store_path: Path) -> dict[str, list[Prediction]]:
+    """Predictions by arm of an evaluation artefact's folder."""
+    return {folder.name: read_predictions(folder) for folder in sorted(bench_store_path.iterdir()) if folder.is_dir()}

@@ -1,0 +1,259 @@
+"""What has to hold between the keys of a spec, beyond the type of each: one small function a rule, one visible table.
+
+A check gets the spec with defaults filled in and yields every violation. It runs only when the sections
+it needs are well-formed, so a typo in `train` does not hide an impossible matrix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness import matrixcheck
+from harness.spec import Endpoint, FileSource, Matrix, SavedSource, Spec
+from harness.specwords import Finding, looks_secret, one_of, show, suggest
+from harness.tables import ENDINGS
+from harness.yamlfile import Key
+
+NEEDS_POOL = ("real", "all_real")
+"""Arms that train on real items beyond the seeds."""
+NEEDED_ARMS = ("seeds", "mixed")
+"""Arms without which there is no gap to report."""
+EMBEDDED_MODEL = Endpoint().model
+MAX_SEED = 2**32 - 1
+"""NumPy's legacy generators, which libraries still seed, take no larger one."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A spec, the folder that its paths start at, and the tree it was read from: which keys stand in the file."""
+
+    spec: Spec
+    folder: Path
+    tree: Mapping[str, Any]
+
+    def written(self, *key: str) -> bool:
+        value: Any = self.tree
+        for part in key:
+            if not isinstance(value, dict) or part not in value:
+                return False
+            value = value[part]
+        return True
+
+
+def check(site: Site, broken: Collection[str]) -> Iterator[Finding]:
+    """All violations in the sections that are not `broken`."""
+    for needs, rule in _CHECKS:
+        if not any(section in broken for section in needs):
+            yield from rule(site)
+
+
+def _seeds_of_chance(site: Site) -> Iterator[Finding]:
+    split_seed = site.spec.data.split.seed or 0
+    for key, seed in ((("seed",), site.spec.seed), (("data", "split", "seed"), split_seed)):
+        if seed > MAX_SEED:
+            yield key, f"{seed} is not a whole number from 0 to {MAX_SEED}"
+
+
+def _task(site: Site) -> Iterator[Finding]:
+    yield from matrixcheck.one_line(("task", "noun"), site.spec.task.noun)
+    for label, description in site.spec.task.labels.items():
+        yield from matrixcheck.one_line(("task", "labels", label), label)
+        yield from matrixcheck.one_line(("task", "labels", label), description)
+
+
+def _source(site: Site) -> Iterator[Finding]:
+    source = site.spec.data.source
+    if not isinstance(source, FileSource | SavedSource):
+        return
+    path = site.folder / source.path
+    key: Key = ("data", "source", "path")
+    if isinstance(source, FileSource) and source.format is None and path.suffix.lower() not in ENDINGS:
+        formats = one_of(sorted(set(ENDINGS.values())))
+        yield key, f"{path.name!r} ends in none of {', '.join(ENDINGS)}; say with `format:` what it is ({formats})"
+    try:
+        found = path.is_file() if isinstance(source, FileSource) else path.is_dir()
+        if not found:
+            yield key, _not_found(path, source)
+    except OSError as error:
+        yield key, f"{str(path)!r} cannot be looked up: {error.strerror}"
+
+
+def _not_found(path: Path, source: FileSource | SavedSource) -> str:
+    wanted = "file" if isinstance(source, FileSource) else "folder written by `save_to_disk`"
+    if path.exists():
+        return f"{str(path)!r} is no {wanted}"
+    near = suggest(path.name, sorted(other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
+    return f"no {wanted} {str(path)!r}{near or '.'} Relative paths start at the YAML file's folder"
+
+
+def _columns(site: Site) -> Iterator[Finding]:
+    columns, slices = site.spec.data.columns, site.spec.data.slices
+    made = {"label": True, "length": slices.length, "first_word": slices.first_word}
+    if columns.text == columns.label:
+        message = f"{columns.label!r} is the text column too; texts and labels are two columns"
+        yield ("data", "columns", "label"), message
+    for index, name in enumerate(slices.columns):
+        key: Key = ("data", "slices", "columns", index)
+        if name in slices.columns[:index]:
+            yield key, f"{name!r} stands twice"
+        elif name == columns.text:
+            yield key, f"{name!r} is the text column; every text would be its own slice"
+        elif made.get(name):
+            advice = "take it off the list" if name == "label" else f"rename it or set data.slices.{name}: false"
+            yield key, f"{name!r} is the name of a slice that is made anyway; {advice}"
+
+
+def _shots(site: Site) -> Iterator[Finding]:
+    slices = site.spec.data.slices
+    known = [*slices.columns, *["length"] * slices.length, *["first_word"] * slices.first_word]
+    for index, dimension in enumerate(site.spec.matrix.dimensions):
+        if dimension.use == "shots" and dimension.name not in known:
+            why = "`use: shots` takes seeds from the real slice of this name, and there is none"
+            allowed = f"Slices: {', '.join(known) or 'none'} (see data.slices)"
+            near = suggest(dimension.name, known) or "."
+            yield ("matrix", "dimensions", index, "name"), f"{dimension.name!r}: {why}{near} {allowed}"
+
+
+def _enough_seeds(site: Site) -> Iterator[Finding]:
+    labels, seeds, shots = len(site.spec.task.labels), site.spec.data.split.seeds, site.spec.generate.shots
+    each = max(2, shots)
+    if seeds < each * labels:
+        why = f"generate.shots is {shots}" if shots >= 2 else "training needs two"
+        need = f"{labels} labels with {each} each ({why}) are {each * labels}"
+        advice = f"Raise data.split.seeds{' or lower generate.shots' if shots > 2 else ''}"
+        yield ("data", "split", "seeds"), f"{seeds} is fewer seeds than the matrix needs: {need}. {advice}"
+
+
+def _filters(site: Site) -> Iterator[Finding]:
+    form, band = site.spec.filters.format, site.spec.filters.difficulty
+    if form.min_words > form.max_words:
+        yield ("filters", "format", "min_words"), f"{form.min_words} is above max_words ({form.max_words})"
+    if band.low >= band.high:
+        yield ("filters", "difficulty", "low"), f"{band.low:g} has to be below high ({band.high:g})"
+    if form.must_match is not None:
+        try:
+            re.compile(form.must_match)
+        except (re.error, RecursionError, OverflowError) as error:
+            yield ("filters", "format", "must_match"), f"{show(form.must_match)} is no regular expression: {error}"
+
+
+def _generate(site: Site) -> Iterator[Finding]:
+    cap, target = site.spec.generate.max_candidates, site.spec.generate.accepted_per_round
+    if cap is not None and cap < target:
+        yield ("generate", "max_candidates"), f"{cap} can never give accepted_per_round ({target}) accepted rows"
+
+
+def _endpoints(site: Site) -> Iterator[Finding]:
+    for role, endpoint in _roles(site.spec).items():
+        key: Key = ("llm", role)
+        message = _bad_url(endpoint.base_url)
+        if message:
+            yield (*key, "base_url"), message
+        elif endpoint.base_url != "embedded" and not site.written("llm", role, "model"):
+            yield (*key, "model"), "is missing; an endpoint other than `embedded` needs the name of one of its models"
+        elif endpoint.base_url == "embedded" and endpoint.model != EMBEDDED_MODEL:
+            what = f"{show(endpoint.model)} is not what `embedded` carries ({EMBEDDED_MODEL})"
+            yield (*key, "model"), f"{what}; remove it, or write the base_url of the endpoint that has it"
+        elif not endpoint.model.strip():
+            yield (*key, "model"), "is blank; write the model's name as the endpoint lists it"
+        name = endpoint.api_key_env
+        if name is not None and (looks_secret(name) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
+            what = "is not the name of an environment variable (the value is not shown, it may be a key)"
+            advice = "Put the key into a variable, e.g. OPENAI_API_KEY, and write that name here"
+            yield (*key, "api_key_env"), f"{what}. {advice}; a key that has stood in a file is best renewed"
+
+
+def _roles(spec: Spec) -> dict[str, Endpoint]:
+    return {"generator": spec.llm.generator, "judge": spec.llm.judge, "critic": spec.llm.critic}
+
+
+def _bad_url(url: str) -> str | None:
+    if url == "embedded":
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        return "is no URL (the value is not shown); write `embedded` or e.g. https://api.openai.com/v1"
+    if "@" in url or re.search(r"(?i)key|token|secret|password|sig", parts.query):
+        return "holds credentials (not shown); name the key's environment variable in api_key_env instead"
+    if not usable:
+        near = suggest(url, ["embedded"])
+        return f"{show(url)} is neither `embedded` nor an http(s) URL such as https://api.openai.com/v1{near}"
+    tail = re.search(r"/(chat/)?completions/?$", parts.path)
+    if tail:
+        return f"{show(url)}: leave {tail.group(0)!r} off; the base URL ends before it, usually in /v1"
+    return None
+
+
+def _prices(site: Site) -> Iterator[Finding]:
+    """A budget in dollars that no call can ever use up would be a hard stop that is none."""
+    spec = site.spec
+    if spec.budget.usd is None:
+        return
+    critic = spec.feedback.enabled and spec.feedback.critic
+    used = {"generator": True, "judge": spec.filters.judge.enabled, "critic": critic}
+    advice = "write its US dollars per million tokens (`{input: …, output: …}`, zeros for an endpoint of your own)"
+    for role, endpoint in _roles(spec).items():
+        if used[role] and endpoint.base_url != "embedded" and not site.written("llm", role, "price"):
+            yield ("llm", role, "price"), f"is missing, so budget.usd could never stop the run; {advice}"
+
+
+def _arms(site: Site) -> Iterator[Finding]:
+    arms = site.spec.evaluate.arms
+    key: Key = ("evaluate", "arms")
+    missing = [arm for arm in NEEDED_ARMS if arm not in arms]
+    if missing:
+        yield key, f"has to hold {' and '.join(map(repr, missing))}: the gap compares 'seeds' with 'mixed'"
+    for index, arm in enumerate(arms):
+        if arm in arms[:index]:
+            yield (*key, index), f"{arm!r} stands twice"
+    if site.spec.data.split.pool == 0:
+        for index, arm in enumerate(arms):
+            if arm in NEEDS_POOL:
+                what = f"{arm!r} needs real items beyond the seeds, and data.split.pool is 0"
+                yield (*key, index), f"{what}: remove it from evaluate.arms or set data.split.pool"
+
+
+def _student(site: Site) -> Iterator[Finding]:
+    train = site.spec.train
+    if not train.lora.targets:
+        yield ("train", "lora", "targets"), "is empty; name the layers to adapt, e.g. [query, key, value, dense]"
+    if not train.model.strip():
+        yield ("train", "model"), "is blank; write `embedded`, a folder or the name of a transformers encoder"
+
+
+def _tracking(site: Site) -> Iterator[Finding]:
+    if re.search(r"://[^/@]*:[^/@]+@", site.spec.runtime.tracking.uri or ""):
+        advice = "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        yield ("runtime", "tracking", "uri"), f"holds a password (not shown); {advice}, or the database's password file"
+
+
+def _matrix(rule: Callable[[Matrix, Mapping[str, str]], Iterator[Finding]]) -> Callable[[Site], Iterator[Finding]]:
+    return lambda site: rule(site.spec.matrix, site.spec.task.labels)
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...] = (
+    (("seed", "data"), _seeds_of_chance),
+    (("task",), _task),
+    (("data",), _source),
+    (("data",), _columns),
+    (("matrix",), lambda site: matrixcheck.dimensions(site.spec.matrix)),
+    (("matrix", "data"), _shots),
+    (("matrix", "task"), _matrix(matrixcheck.label_weights)),
+    (("matrix", "task"), _matrix(matrixcheck.rule_names)),
+    (("matrix", "task"), _matrix(matrixcheck.impossible)),
+    (("data", "task", "generate"), _enough_seeds),
+    (("filters",), _filters),
+    (("generate",), _generate),
+    (("llm",), _endpoints),
+    (("llm", "budget", "feedback", "filters"), _prices),
+    (("evaluate", "data"), _arms),
+    (("train",), _student),
+    (("runtime",), _tracking),
+)

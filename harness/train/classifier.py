@@ -1,0 +1,239 @@
+"""LoRA fine-tuning of an encoder for classification, and prediction with the result.
+
+The student is the frozen encoder + LoRA adapters (Hu et al., arXiv 2106.09685) + a linear head on the mean of the last
+hidden states. The head starts from the class means of the frozen encoder, so a few dozen rows are enough to start well.
+This is the only module that imports `peft`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.spec import Train
+from harness.train.encoder import Encoder, length_grouped, pooled
+
+VERSION = 1
+HEAD = "head.safetensors"
+BLOCK = 25
+"""Steps per point of the training curve, which early stopping looks at."""
+FLAT = 0.005
+"""A curve that fell by less than this over two blocks is flat (nats)."""
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training row: a text, the index of its label, and its weight in the loss."""
+
+    text: str
+    label: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Mean training loss (nats) per `BLOCK` steps, and the steps done."""
+
+    losses: tuple[float, ...]
+    steps: int
+
+
+class Student:
+    """A trained model. `probabilities` answers for texts; `save` writes a PEFT folder."""
+
+    def __init__(self, encoder: Encoder, upper: Any, head: nn.Linear, precision: torch.dtype | None) -> None:
+        self.encoder = encoder
+        self.upper = upper
+        self.head = head
+        self.precision = precision
+
+    def probabilities(self, texts: Sequence[str], batch_size: int = 128) -> NDArray[np.float64]:
+        """Class probabilities, n × labels, in the order of `texts`."""
+        states = self.encoder.states(texts)
+        out = np.zeros((len(texts), self.head.out_features))
+        self.upper.eval()
+        with torch.inference_mode():
+            for block in length_grouped([len(state) for state in states], batch_size, range(len(texts))):
+                with autocast(self.encoder.device, self.precision):
+                    vectors = pooled(self.upper, [states[index] for index in block])
+                out[block] = torch.softmax(self.head(vectors).double(), dim=-1).cpu().numpy()
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write `adapter_model.safetensors`, `adapter_config.json` and the head."""
+        self.upper.save_pretrained(folder, safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)
+        save_file({"weight": self.head.weight.data, "bias": self.head.bias.data}, folder / HEAD)
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder, recipe: Train) -> Student:
+        """Read what `save` wrote; only safetensors are read."""
+        upper = PeftModel.from_pretrained(encoder.fresh_upper(), str(folder), use_safetensors=True)
+        tensors = load_file(folder / HEAD)
+        head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
+        head.load_state_dict(tensors)
+        return cls(encoder, upper.eval(), head.to(encoder.device), precision_of(recipe, encoder.device))
+
+
+def train(
+    rows: Sequence[Row], labels: int, encoder: Encoder, recipe: Train, *, seed: int, on_step: OnStep | None = None
+) -> tuple[Student, Curve]:
+    """Fine-tune on `rows`. Same rows, recipe, seed and machine: same weights.
+
+    Raises ValueError when a label has no row: the head could not start.
+    """
+    present = {row.label for row in rows}
+    if present != set(range(labels)):
+        raise ValueError(f"no training row for label indices {sorted(set(range(labels)) - present)!r}")
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    states = encoder.states([row.text for row in rows])
+    upper = get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
+    precision = precision_of(recipe, encoder.device)
+    head = head_from_means(upper, states, rows, labels, encoder, precision)
+    student = Student(encoder, upper, head, precision)
+    curve = _fit(student, states, rows, recipe, seed, on_step)
+    upper.eval()
+    return student, curve
+
+
+def lora_config(recipe: Train, encoder: Encoder) -> LoraConfig:
+    lora = recipe.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        layers_to_transform=list(range(encoder.cut, encoder.depth)),
+        layers_pattern="layer",
+    )
+
+
+def head_from_means(
+    upper: Any,
+    states: Sequence[Tensor],
+    rows: Sequence[Row],
+    labels: int,
+    encoder: Encoder,
+    precision: torch.dtype | None,
+) -> nn.Linear:
+    """A linear head whose rows point from the overall mean to each class mean of the untrained encoder."""
+    upper.eval()
+    with torch.inference_mode(), autocast(encoder.device, precision):
+        vectors = torch.cat([pooled(upper, states[i : i + 128]) for i in range(0, len(states), 128)])
+    index = torch.tensor([row.label for row in rows], device=vectors.device)
+    means = torch.stack([vectors[index == label].mean(0) for label in range(labels)])
+    head = nn.Linear(encoder.width, labels).to(encoder.device)
+    with torch.no_grad():
+        head.weight.copy_(nn.functional.normalize(means - means.mean(0), dim=-1))
+        head.bias.zero_()
+    return head
+
+
+def _fit(
+    student: Student, states: Sequence[Tensor], rows: Sequence[Row], recipe: Train, seed: int, on_step: OnStep | None
+) -> Curve:
+    device = student.encoder.device
+    adapters = [parameter for parameter in student.upper.parameters() if parameter.requires_grad]
+    parameters = [*adapters, *student.head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
+    )
+    targets = torch.tensor([row.label for row in rows], device=device)
+    weights = torch.tensor([row.weight for row in rows], device=device)
+    loss_of = nn.CrossEntropyLoss(reduction="none", label_smoothing=recipe.label_smoothing)
+    train_only_dropout_of_adapters(student.upper)
+    losses: list[float] = []
+    curve: list[float] = []
+    for step, batch in enumerate(_batches([len(state) for state in states], recipe, seed), start=1):
+        with autocast(device, student.precision):
+            vectors = pooled(student.upper, [states[index] for index in batch])
+        each = loss_of(student.head(vectors), targets[batch])
+        loss = (each * weights[batch]).sum() / weights[batch].sum()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(adapters, 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss))
+        if on_step:
+            on_step(step, recipe.steps)
+        if step % BLOCK == 0:
+            curve.append(float(np.mean(losses[-BLOCK:])))
+            if recipe.early_stop and is_flat(curve):
+                break
+    return Curve(tuple(curve), len(losses))
+
+
+def is_flat(curve: Sequence[float]) -> bool:
+    """Whether the last two blocks brought less than `FLAT` nats.
+
+    >>> is_flat([0.9, 0.5, 0.499, 0.498]), is_flat([0.9, 0.5, 0.4])
+    (True, False)
+    """
+    return len(curve) >= 4 and min(curve[:-2]) - min(curve[-2:]) < FLAT
+
+
+def _batches(lengths: Sequence[int], recipe: Train, seed: int) -> Iterator[list[int]]:
+    """`recipe.steps` batches: epochs in seeded order, grouped by length, the batches shuffled."""
+    generator = random.Random(seed)
+    left = recipe.steps
+    while left > 0:
+        order = generator.sample(range(len(lengths)), len(lengths))
+        batches = length_grouped(lengths, recipe.batch_size, order)
+        generator.shuffle(batches)
+        yield from batches[:left]
+        left -= len(batches)
+
+
+def train_only_dropout_of_adapters(upper: Any) -> None:
+    """The frozen part stays in evaluation mode: its cached states were computed without dropout too."""
+    upper.eval()
+    for name, module in upper.named_modules():
+        if "lora_dropout" in name:
+            module.train()
+
+
+def precision_of(recipe: Train, device: torch.device) -> torch.dtype | None:
+    """bfloat16 or None (float32). On a processor without bf16 instructions autocast is slower than float32."""
+    if recipe.precision == "auto":
+        fast = device.type == "cuda" or has_bf16()
+        return torch.bfloat16 if fast else None
+    return torch.bfloat16 if recipe.precision == "bf16" else None
+
+
+def has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> Any:
+    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
+
+
+def set_threads(threads: int) -> None:
+    """Threads for torch in this process. More threads than free cores slow it many times over."""
+    torch.set_num_threads(threads)
+
+
+def free_cores() -> int:
+    """Cores this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

