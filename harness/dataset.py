@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from harness.generate.prompts import render
 from harness.records import Candidate, Example, Origin
 from harness.spec import Spec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 HELD_OUT_SHARE = 10
 """One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
@@ -86,7 +83,7 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
 
 
-def _table(rows: Sequence[Accepted]) -> pa.Table:
+def _table(rows: Sequence[Accepted]) -> Any:
     import pyarrow as pa
 
     schema = pa.schema(

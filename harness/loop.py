@@ -24,10 +24,10 @@ from harness.progress import Progress, Watch
 from harness.real import load_real, source_digest
 from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
 from harness.rounds import Bench, Harvest, Spender, funnel_of, gate_of, harvest, keep_plan, samples_of
-from harness.scoring import DEV_ARMS, Scored, score, train_arms
+from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
 from harness.spec import Spec
 from harness.specfile import resolved
-from harness.store import Artefact, Store, digest, read_json, write_json
+from harness.store import Artefact, Store, read_json, write_json
 from harness.train.students import Students
 
 VERSION = 1
@@ -227,7 +227,7 @@ def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started:
     material = chosen.harvest.material(bench.data)
     arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
     adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
-    decision = digest({arm: adapter.id for arm, adapter in adapters.items()})
+    decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
     opened = bench.data.test.open(bench.store, ident, decision)
     warnings = [*bench.data.warnings]
     if opened.others:

@@ -45,12 +45,20 @@ class Watch:
     @contextmanager
     def stage(self, kind: str, name: str, total: int) -> Generator[Advance]:
         """Show `name`, count its time under `kind`."""
-        start = time.monotonic()
         advance = self.progress.stage(name, total)
+        with self.timed(kind):
+            try:
+                yield advance
+            finally:
+                self.progress.done(name)
+
+    @contextmanager
+    def timed(self, kind: str) -> Generator[None]:
+        """Count the time under `kind`, show nothing. Inside another stage both count it."""
+        start = time.monotonic()
         try:
-            yield advance
+            yield
         finally:
-            self.progress.done(name)
             self.seconds[kind] += time.monotonic() - start
 
     def note(self, text: str) -> None:

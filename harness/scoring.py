@@ -131,6 +131,11 @@ def _answers(
     return answers | {arm: students.predict(adapter, examples) for arm, adapter in adapters.items()}
 
 
-def predictions_of(bench_store_path: Path) -> dict[str, list[Prediction]]:
+def predictions_of(folder: Path) -> dict[str, list[Prediction]]:
     """Predictions by arm of an evaluation artefact's folder."""
-    return {folder.name: read_predictions(folder) for folder in sorted(bench_store_path.iterdir()) if folder.is_dir()}
+    return {arm.name: read_predictions(arm) for arm in sorted(folder.iterdir()) if arm.is_dir()}
+
+
+def decision_of(adapters: Mapping[str, str]) -> str:
+    """Digest of what is fixed before the test split is opened: which model stands for which arm."""
+    return digest(dict(sorted(adapters.items())))

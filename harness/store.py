@@ -119,6 +119,16 @@ class Store:
                 "`--set runtime.store=DIR`."
             ) from error
 
+    @classmethod
+    def existing(cls, root: Path) -> Store:
+        """The store in `root`, which must be there already. Raises `StoreError`."""
+        if not (root / "artefacts").is_dir():
+            raise StoreError(
+                f"no store in {str(root)!r}. Name the folder that the run used (`runtime.store`, 'runs' if not set) with "
+                "`--store DIR`."
+            )
+        return cls(root)
+
     @staticmethod
     def id_of(
         stage: str, version: int, inputs: Mapping[str, Any], parents: Mapping[str, str], seed: int | None

@@ -8,22 +8,24 @@ arXiv 2310.14192). A critic may word a hint, which is used only if it overlaps w
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.slices import is_rest
-from harness.errors import LeakageError
-from harness.generate.matrix import deal
+from harness.errors import BudgetError, LeakageError
+from harness.generate.matrix import deal, in_slice
 from harness.generate.prompts import one_line, render
 from harness.llm.client import Answer, Llm, Request
 from harness.records import DevReport, Guidance, Plan, Role
 from harness.spec import Dimension, Matrix, Spec
 from harness.store import digest
 
-VERSION = 1
 MIN_CONFUSIONS = 5
 """A pair confused less often on dev could be told apart as single items."""
 MAX_HINT_WORDS = 30
+VISIBLE = 0.01
+"""A share that moved by less is not worth a sentence."""
 CRITIC = """\
 {{ noun | capitalize }}s {{ about }} are often mistaken for {{ noun }}s {{ other }}.
 What sets the first kind apart, in one sentence: They"""
@@ -46,9 +48,12 @@ def first_plan(spec: Spec, parents: Sequence[str]) -> Plan:
 
 
 def planned(spec: Spec) -> int:
-    """Candidates of a round's first wave."""
-    wanted = round(spec.generate.accepted_per_round * spec.generate.over_generation)
-    return min(wanted, spec.generate.max_candidates or wanted)
+    """Candidates of a round's first wave; whole calls that stay within `max_candidates`."""
+    rule = spec.generate
+    wanted = round(rule.accepted_per_round * rule.over_generation)
+    if rule.max_candidates is None or wanted <= rule.max_candidates - rule.max_candidates % rule.samples_per_call:
+        return wanted
+    return rule.max_candidates - rule.max_candidates % rule.samples_per_call
 
 
 def dev_report(report: DevReport) -> DevReport:
@@ -80,7 +85,9 @@ def reweigh(static: Mapping[str, float], rates: Mapping[str, Rate], exploration:
     known = [rate.shrunk for rate in rates.values()]
     middle = sum(known) / len(known) if known else 1.0
     steered = {name: weight * (rates[name].shrunk if name in rates else middle) for name, weight in static.items()}
-    mass, total = sum(static.values()), sum(steered.values()) or 1.0
+    mass, total = sum(static.values()), sum(steered.values())
+    if not total:  # no error anywhere: nothing to steer by
+        return {name: weight / mass for name, weight in static.items()}
     return {
         name: exploration * weight / mass + (1 - exploration) * steered[name] / total for name, weight in static.items()
     }
@@ -124,16 +131,19 @@ def _steer_dimensions(report: DevReport, spec: Spec) -> tuple[Matrix, list[str]]
     words: list[str] = []
     for dimension in spec.matrix.dimensions:
         rates = shrunk_rates(report, dimension.name, spec.feedback.shrinkage)
-        known = {value: rate for value, rate in rates.items() if value in dimension.values}
+        known = {value: rate for value in dimension.values for found, rate in rates.items() if in_slice(found, value)}
         if not known:
             dimensions.append(dimension)
             continue
         weights = reweigh(dimension.values, known, spec.feedback.exploration)
         dimensions.append(dimension.model_copy(update={"values": weights}))
         worst = max(known, key=lambda value: known[value].shrunk)
-        words.append(
-            f"{dimension.name}: more of {worst!r}, where {known[worst].errors} of {known[worst].n} dev items fail."
-        )
+        before = dimension.values[worst] / sum(dimension.values.values())
+        if weights[worst] - before >= VISIBLE:
+            words.append(
+                f"{dimension.name}: more of {worst!r} ({before:.0%} → {weights[worst]:.0%}), where "
+                f"{known[worst].errors} of {known[worst].n} dev items fail."
+            )
     return spec.matrix.model_copy(update={"dimensions": dimensions}), words
 
 
@@ -158,7 +168,10 @@ async def _hints(
     pairs: Sequence[tuple[str, str, int]], spec: Spec, llm: Llm, overlap: Callable[[str], str]
 ) -> tuple[list[Guidance], list[str]]:
     """Ask the critic once per pair; keep what is one short sentence and resembles no held-out text."""
-    answers = await llm.ask_many([_critic_request(gold, said, spec) for gold, said, _ in pairs])
+    try:
+        answers = await llm.ask_many([_critic_request(gold, said, spec) for gold, said, _ in pairs])
+    except BudgetError:
+        return [], ["The critic was not asked for hints: the budget ended."]
     kept: list[Guidance] = []
     words: list[str] = []
     for (gold, said, _), answer in zip(pairs, answers, strict=True):
@@ -187,12 +200,13 @@ def _critic_request(gold: str, said: str, spec: Spec) -> Request:
 
 
 def read_hint(answer: object) -> str:
-    """The critic's first sentence, or "" where the call failed."""
+    """The critic's first sentence, or "" where the call failed. The prompt ends in "They", which an answer may repeat."""
     if not isinstance(answer, Answer) or not answer.choices:
         return ""
     text = one_line(answer.choices[0].text)
-    text = text.split(". ")[0].strip()
-    return text if text.startswith("They") or not text else f"They {text}"
+    sentence = re.match(r".*?\.(?=\s|$)", text)
+    text = sentence[0] if sentence else text
+    return f"They {text}" if text[:1].islower() else text
 
 
 def _hint_fault(text: str) -> str:
@@ -208,7 +222,7 @@ def _quota_words(static: Mapping[str, float], weights: Mapping[str, float], rate
     words: list[str] = []
     for label in sorted(weights, key=lambda name: -weights[name] / static[name]):
         before, now = static[label] / mass, weights[label]
-        if abs(now - before) >= 0.01 and label in rates:
+        if abs(now - before) >= VISIBLE and label in rates:
             rate = rates[label]
             direction = "more" if now > before else "less"
             words.append(

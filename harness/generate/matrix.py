@@ -43,6 +43,15 @@ def _matches(values: Mapping[str, str], rule: Mapping[str, str | list[str]]) -> 
     )
 
 
+def in_slice(found: str, value: str) -> bool:
+    """Whether a matrix value names a slice of the real data. Slices of numbers carry their bounds.
+
+    >>> in_slice("short (≤ 8 words)", "short"), in_slice("shortish", "short")
+    (True, False)
+    """
+    return found == value or found.startswith(f"{value} (")
+
+
 def count_cells(labels: Sequence[str], matrix: Matrix) -> tuple[int, bool]:
     """(number of allowed cells, exact?). Products above `MAX_PRODUCT` are not walked: all of their cells count."""
     product = len(labels) * math.prod(len(dimension.values) for dimension in matrix.dimensions)
@@ -72,20 +81,29 @@ def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 def deal(
     candidates: int, per_call: int, label_weights: Mapping[str, float], matrix: Matrix, generator: random.Random
 ) -> tuple[Quota, ...]:
-    """Quotas for about `candidates` answers in calls of `per_call`, sorted by cell id.
+    """Quotas for about `candidates` answers in calls of `per_call`, sorted by cell id; at least one call per label.
 
     Raises `SpecError` when the rules leave a label without any cell.
     """
     calls = max(len(label_weights), math.ceil(candidates / per_call))
     drawn: Counter[str] = Counter()
     cells: dict[str, Cell] = {}
-    for label, share in apportion(calls, label_weights).items():
+    for label, share in _one_at_least(apportion(calls, label_weights)).items():
         decks = {dimension.name: _deck(label, dimension, share, matrix, generator) for dimension in matrix.dimensions}
         for _ in range(share):
             cell = _take(label, matrix, decks)
             cells[cell.id] = cell
             drawn[cell.id] += per_call
     return tuple(Quota(cells[ident], drawn[ident]) for ident in sorted(cells))
+
+
+def _one_at_least(shares: dict[str, int]) -> dict[str, int]:
+    """A label without a call could never be trained on; it takes one from the label with the most."""
+    for name in [name for name, share in shares.items() if not share]:
+        richest = max(shares, key=lambda other: shares[other])
+        shares[richest] -= 1
+        shares[name] = 1
+    return shares
 
 
 def _deck(label: str, dimension: Dimension, size: int, matrix: Matrix, generator: random.Random) -> list[str]:

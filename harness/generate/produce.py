@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.generate import prompts
+from harness.generate.matrix import in_slice
 from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
 from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Quota
 from harness.spec import Spec
 from harness.store import digest
 
-VERSION = 1
+VERSION = 2
 """Raise when the same inputs would give other candidates."""
 NOT_ASKED = "not asked: the budget ended"
 EMBEDDED_MIN_P = 0.05
 CONTRAST_SHOTS = 2
 """Seeds of the neighbouring label in a contrast prompt."""
-REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "as an ai")
+QUOTES = '"“”'
+REFUSAL = re.compile(
+    r"(?:(?:(?:i'm|i am|we're|we are) )?(?:very |so |truly )?sorry|i apologi[sz]e|unfortunately)\W+(?:but )?"
+    r"(?:i|we|as an? \w+)\b[^.?!]{0,40}?(?:can't|cannot|can not|won't|unable|not able)\b"
+    r"|(?:i|we) (?:can't|cannot|can not|won't|will not|am unable to|am not able to) "
+    r"(?:help|assist|provide|write|create|generate|produce|comply|fulfil)"
+    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
+)
+"""How chat models refuse. A text of the task may well begin with "I can't" or "I'm sorry": both are no refusal alone."""
 
 
 OnAnswers = Callable[[int], None]
@@ -87,18 +97,12 @@ def pick_shots(cell: Cell, seeds: Sequence[Example], spec: Spec, generator: rand
         for dimension in spec.matrix.dimensions
         if dimension.use == "shots" and cell.values[dimension.name] != "any"
     }
-    near = [seed for seed in own if all(_in_slice(seed, name, value) for name, value in wanted.items())]
+    near = [seed for seed in own if all(in_slice(seed.slices.get(name, ""), value) for name, value in wanted.items())]
     first = generator.sample(near, min(spec.generate.shots, len(near)))
     others = [seed for seed in own if seed not in first]
     filled = first + generator.sample(others, min(spec.generate.shots - len(first), len(others)))
     generator.shuffle(filled)
     return filled
-
-
-def _in_slice(seed: Example, name: str, value: str) -> bool:
-    """Slices of numbers carry their bounds, `short (≤ 8 words)`; the matrix says `short`."""
-    own = seed.slices.get(name, "")
-    return own == value or own.startswith(f"{value} (")
 
 
 def _contrast_shots(guidance: Sequence[Guidance], seeds: Sequence[Example], generator: random.Random) -> list[Example]:
@@ -178,23 +182,31 @@ def read_choice(answer: Answer | CallFailure, index: int, opening: str) -> tuple
         return "", "endpoint gave fewer answers than asked for", ""
     choice = answer.choices[index]
     text = parse_text(choice, opening)
+    # Half a character cannot be stored; what the model wrote is kept with a mark in its place.
+    raw = prompts.SURROGATE.sub("\ufffd", choice.text)
     if choice.finish_reason == "length":
-        return "", "cut off at max_tokens", choice.text
+        return "", "cut off at max_tokens", raw
     if choice.finish_reason == "content_filter":
-        return "", "withheld by the endpoint's content filter", choice.text
+        return "", "withheld by the endpoint's content filter", raw
     if not text:
-        return "", "empty answer", choice.text
-    if text.lower().startswith(REFUSALS):
-        return "", "refusal", choice.text
-    return text, "", choice.text
+        return "", "empty answer", raw
+    if "\ufffd" in raw:
+        return "", "half a character in it", raw
+    if REFUSAL.match(text.lower().replace("’", "'")):
+        return "", "refusal", raw
+    return text, "", raw
 
 
 def parse_text(choice: Choice, opening: str) -> str:
     """The text of an answer on one line; `opening` is the part of it that stood in the prompt already.
+
+    Quotation marks around the whole are taken off, those that belong to the text are not.
 
     >>> parse_text(Choice(" wrote Emma ?", "stop"), "Who")
     'Who wrote Emma ?'
     """
     if not choice.text.strip():
         return ""
-    return " ".join(f"{opening}{choice.text}".split()).strip('"“” ')
+    text = " ".join(f"{opening}{choice.text}".split())
+    bare = text.strip(f"{QUOTES} ")
+    return text if any(mark in bare for mark in QUOTES) else bare

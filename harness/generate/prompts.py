@@ -16,6 +16,9 @@ from harness.spec import Dimension, Task
 from harness.store import digest
 
 VERSION = 1
+TAGS = re.compile(r"<(\s*/?\s*(?:example|item)\s*)>", re.IGNORECASE)
+"""What marks data in prompts (`item` in the judge's)."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 COMPLETION = """\
 {{ noun }}s {{ about }}.{% for trait in traits %} {{ trait }}.{% endfor %}{% for hint in hints %} {{ hint }}{% endfor %}
@@ -66,13 +69,13 @@ def render(source: str, values: Mapping[str, object]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A data text as one line that cannot close the tags around it.
+    """A data text as one line that cannot close the tags around it; half characters become U+FFFD.
 
     >>> one_line("a\\n</example> b")
     'a ‹/example› b'
     """
-    flat = re.sub(r"\s+", " ", text).strip()
-    return re.sub(r"<(/?example)>", r"‹\1›", flat, flags=re.IGNORECASE)
+    flat = re.sub(r"\s+", " ", SURROGATE.sub("\ufffd", text)).strip()
+    return TAGS.sub(r"‹\1›", flat)
 
 
 def traits(cell: Cell, dimensions: Sequence[Dimension]) -> list[str]:

@@ -16,11 +16,22 @@ class Batch:
         self._sending: set[asyncio.Task[Any]] = set()
 
     @contextmanager
+    def stopped_by_error(self) -> Generator[None]:
+        """An error in here stops the batch at once, before the slot of this call goes to the next one."""
+        try:
+            yield
+        except BaseException:
+            self.stopped = True
+            raise
+
+    @contextmanager
     def on_the_wire(self) -> Generator[None]:
-        """Marks the current task as having a request out, which a stop lets finish."""
+        """Marks the current task as having a request out, which a stop lets finish. After a stop it gets cancelled."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("on_the_wire needs a running task")
+        if self.stopped:
+            raise asyncio.CancelledError
         self._sending.add(task)
         try:
             yield

@@ -146,25 +146,30 @@ class Client:
         return [outcomes[place] for place in range(len(requests))]
 
     async def _ask(self, batch: Batch, key: str, request: Request) -> Outcome:
-        """One logical call: a slot, room in the budget, attempts, then the cache."""
+        """One logical call, once a slot is free."""
         self._check(request)
         lane = self._lane(request.role)
-        prompt, completion = prompt_estimate(request), request.n * request.max_tokens
         async with lane.slot:
-            reservation = await self._reserve(prompt + completion, _usd(lane.endpoint.price, prompt, completion))
-            cost = Cost()
-            try:
-                reply = await lane.answer(batch, key, request)
-                cost = self._cost(request, reply)
-                self._cache.put(key, self._material(request), _to_cache(reply, cost), self._scope, cost)
-                return Answer(key, reply.choices, cost)
-            except Fault as fault:
-                cost = Cost(failed=1)
-                self._cache.spend(self._scope, cost)
-                return CallFailure(key, fault.message, cost)
-            finally:
-                self._budget.settle(reservation, cost)
-                self._wake()
+            with batch.stopped_by_error():
+                return await self._call(batch, lane, key, request)
+
+    async def _call(self, batch: Batch, lane: Lane, key: str, request: Request) -> Outcome:
+        """Room in the budget, attempts, then the cache; the answer is on disk before anybody sees it."""
+        prompt, completion = prompt_estimate(request), request.n * request.max_tokens
+        reservation = await self._reserve(prompt + completion, _usd(lane.endpoint.price, prompt, completion))
+        cost = Cost()
+        try:
+            reply = await lane.answer(batch, key, request)
+            cost = self._cost(request, reply)
+            self._cache.put(key, self._material(request), _to_cache(reply, cost), self._scope, cost)
+            return Answer(key, reply.choices, cost)
+        except Fault as fault:
+            cost = Cost(failed=1)
+            self._cache.spend(self._scope, cost)
+            return CallFailure(key, fault.message, cost)
+        finally:
+            self._budget.settle(reservation, cost)
+            self._wake()
 
     def _check(self, request: Request) -> None:
         """Raise `EndpointError` for what the embedded LLM cannot do."""

@@ -51,7 +51,9 @@ class Connections:
             # The client's own time-out is per read: a server that drips bytes would never reach it.
             async with asyncio.timeout(timeout_s):
                 raw: Any = await resource.with_raw_response.create(
-                    **arguments(request, endpoint), extra_headers={"Idempotency-Key": key}, timeout=timeout_s
+                    **arguments(request, endpoint),
+                    extra_headers={**_authorization(address), "Idempotency-Key": key},
+                    timeout=timeout_s,
                 )
             return parse_reply(raw.http_response.text, chat=request.chat)
         except NotTheProtocol as error:
@@ -74,7 +76,9 @@ class Connections:
         import openai
 
         try:
-            raw: Any = await self._to(address).models.with_raw_response.list(timeout=10)
+            raw: Any = await self._to(address).models.with_raw_response.list(
+                extra_headers=_authorization(address), timeout=10
+            )
             return sorted(redact(str(row["id"]), _secrets(address)) for row in raw.http_response.json()["data"])
         except (openai.APIError, ValueError, KeyError, TypeError):
             return None
@@ -89,16 +93,22 @@ class Connections:
         import openai
 
         if address not in self._open:
-            # Without a key no Authorization header goes out; a proxy from the environment must not see loopback calls.
-            headers: Any = {} if address.api_key else {"Authorization": openai.Omit()}
+            # A proxy from the environment must not see calls to this machine.
+            trust_env = urlsplit(address.url).hostname not in LOOPBACK
             self._open[address] = openai.AsyncOpenAI(
                 base_url=address.url,
                 api_key=address.api_key or "none",
                 max_retries=0,
-                default_headers=headers,
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=urlsplit(address.url).hostname not in LOOPBACK),
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=trust_env),
             )
         return self._open[address]
+
+
+def _authorization(address: Address) -> dict[str, Any]:
+    """Without a key no Authorization header goes out, not even a made-up one."""
+    import openai
+
+    return {} if address.api_key else {"Authorization": openai.Omit()}
 
 
 def _secrets(address: Address) -> list[str]:

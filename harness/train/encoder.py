@@ -30,7 +30,9 @@ class Encoder:
 
     def __init__(self, folder: Path, *, upper_layers: int | None, max_length: int, device: str) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self.device = torch.device(device)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._max_length = max_length

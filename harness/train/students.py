@@ -130,10 +130,9 @@ class Students:
         def build(folder: Path) -> None:
             from harness.train import classifier
 
-            with self._watch.stage("prediction", f"predict {len(texts)} texts", len(texts)) as advance:
+            with self._watch.timed("prediction"):
                 student = classifier.Student.load(adapter.path, self.encoder, self._spec.train)
                 np.save(folder / "probabilities.npy", student.probabilities(texts))
-                advance(len(texts))
 
         artefact = self._store.once(
             "probabilities",

@@ -1,0 +1,250 @@
+"""`harness`: init · validate · plan · run · show · report · track. The only module that people type at.
+
+Heavy imports stand inside the commands: `harness --help` loads neither torch nor mlflow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.records import RunReport
+    from harness.replicates import Replicates
+    from harness.spec import Spec
+
+app = typer.Typer(
+    help="Closed-loop synthetic training data from real examples, proved on real held-out data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key, e.g. `--set seed=3`. May be given again.")
+]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
+DEFAULT_STORE = Path("runs")
+
+
+@app.command()
+def init(name: Annotated[str, typer.Argument(help="Name of the new folder and its YAML file.")]) -> None:
+    """Write a commented YAML file to start from, and say which columns the data needs."""
+    from harness.scaffold import scaffold
+
+    for path in scaffold(name, Path.cwd()):
+        print(f"wrote {path}")
+    print("Put your real examples beside it as examples.csv with the columns `text` and `label`, then:")
+    print(f"  harness validate {name}/{name}.yaml")
+
+
+@app.command()
+def validate(file: File, overrides: Overrides = None) -> None:
+    """Check a YAML file; all problems at once, with line and allowed values. Spends nothing."""
+    from harness.specfile import load
+
+    spec = load(file, overrides or ())
+    print(f"{file}: valid. Name {spec.name}, {len(spec.task.labels)} labels, seed {spec.seed}.")
+    print(f"Next: harness plan {file}")
+
+
+@app.command()
+def plan(file: File, overrides: Overrides = None) -> None:
+    """Show matrix cells, calls, tokens and money before anything is spent."""
+    from harness.forecast import forecast, tables
+    from harness.specfile import load
+    from harness.terminal import print_table
+
+    for table in tables(forecast(load(file, overrides or ()))):
+        print_table(table.title, table.columns, table.rows)
+
+
+@app.command()
+def run(
+    file: File,
+    overrides: Overrides = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run under several seeds, e.g. `--seeds 0,1,2`, and pool the results.")
+    ] = None,
+) -> None:
+    """Run the closed loop, or go on with it, or read it if it is finished."""
+    from harness.specfile import load
+
+    if seeds is None:
+        _run(load(file, overrides or ()), file)
+        return
+    numbers = _numbers(seeds)
+    specs = [load(file, [*(overrides or ()), f"seed={number}"]) for number in numbers]
+    reports = [_run(spec, file) for spec in specs]
+    from harness.replicates import pool
+    from harness.store import Store
+
+    rule = specs[0].evaluate
+    _print_pooled(pool(reports, Store(specs[0].runtime.store), rule.metric, rule.resamples))
+
+
+@app.command()
+def show(
+    ident: Annotated[str | None, typer.Argument(help="Id of an artefact or of one example; none lists runs.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Print where an artefact or a single example comes from, down to prompt and seeds."""
+    from harness.lineage import ancestry, runs
+    from harness.store import Store
+    from harness.terminal import print_tree
+
+    opened = Store.existing(store)
+    print_tree(runs(opened) if ident is None else ancestry(opened, ident))
+
+
+@app.command()
+def report(
+    ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Make the report page of a finished run again, from the store."""
+    from harness.deliver import deliver_report
+    from harness.loop import read_run
+    from harness.store import Store
+
+    opened = Store.existing(store)
+    print(deliver_report(read_run(opened, ident), opened, again=True))
+
+
+@app.command()
+def track(
+    ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
+    store: StoreOption = DEFAULT_STORE,
+    uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; the store's own database if not given.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment; the run's name if not given.")] = None,
+) -> None:
+    """Show a finished run in MLflow, from the store. Repeating it changes nothing."""
+    from harness.deliver import deliver_report, track_report
+    from harness.loop import read_run
+    from harness.spec import Tracking
+    from harness.store import Store
+    from harness.tracking import ui_line
+
+    opened = Store.existing(store)
+    found = read_run(opened, ident)
+    deliver_report(found, opened)
+    print(f"compare: {ui_line(track_report(found, opened, Tracking(uri=uri, experiment=experiment)))}")
+
+
+def _run(spec: Spec, file: Path) -> RunReport:
+    """One run, its report page and its MLflow view; prints the result."""
+    from harness.loop import finished
+    from harness.specfile import base_folder
+
+    base = base_folder(file)
+    found = finished(spec, base)
+    if found is None:
+        found = _loop(spec, base)
+    _print_result(found, spec)
+    return found
+
+
+def _loop(spec: Spec, base: Path) -> RunReport:
+    import harness.loop as loop
+    from harness.terminal import watching
+
+    if spec.data.source.kind != "hub":
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    with watching() as progress:
+        return loop.run(spec, base, progress)
+
+
+def _print_result(found: RunReport, spec: Spec) -> None:
+    from harness.deliver import deliver
+    from harness.store import Store
+    from harness.report import summary_lines
+
+    page, uri, fault = deliver(found, spec, Store(spec.runtime.store))
+    print(f"\n{found.name}, seed {found.seed} ({found.id})")
+    for line in summary_lines(found):
+        print(line)
+    print(f"report: {page}")
+    if fault:
+        print(f"note: not in MLflow yet: {fault}")
+    elif uri:
+        from harness.tracking import ui_line
+
+        print(f"compare: {ui_line(uri)}")
+
+
+def _print_pooled(pooled: Replicates) -> None:
+    from harness.terminal import print_table
+
+    rows = [
+        (
+            f"{arm} − seeds",
+            *(_points(one) for one in (each.items.value, each.items.low, each.items.high)),
+            " ".join(_points(one) for one in each.per_run),
+        )
+        for arm, each in pooled.differences.items()
+    ]
+    title = f"{len(pooled.runs)} seeds pooled, {pooled.metric}, points (95 % interval over test items)"
+    print_table(title, ("comparison", "mean", "low", "high", "by seed"), rows)
+    share = pooled.recovered
+    by_seed = " ".join("–" if one is None else f"{one:.2f}" for one in share.per_run)
+    if share.items.value is None or share.items.low is None or share.items.high is None:
+        print(f"gap recovered: {share.items.note}")
+        return
+    print(f"gap recovered: {share.items.value:.2f} [{share.items.low:.2f}, {share.items.high:.2f}]; by seed {by_seed}")
+    if share.total.low is not None and share.total.high is not None:
+        print(f"  with seed noise as well: [{share.total.low:.2f}, {share.total.high:.2f}]")
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _numbers(text: str) -> list[int]:
+    from harness.errors import HarnessError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
+        raise HarnessError(f"--seeds {text!r}: give different whole numbers with commas between them, e.g. 0,1,2.")
+    return [int(part) for part in parts]
+
+
+def main() -> None:
+    """Entry point: errors that a person can mend become one paragraph and exit code 2, Ctrl-C becomes 130."""
+    # A waiting OpenMP thread that spins takes the core that another one needs: on a busy machine training slows many
+    # times over. Read when torch loads, so it has to be set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt:
+        print("\nstopped. What was finished is kept: the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: Exception) -> int:
+    """Print what a person can mend; raise everything else again."""
+    import click
+
+    from harness.errors import HarnessError
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, (click.exceptions.Abort, click.exceptions.Exit)):
+        return getattr(error, "exit_code", 1)
+    if isinstance(error, HarnessError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    raise error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What happens after a run: the report page, and its view in MLflow. Both are made from the store, again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.records import RunReport
+from harness.spec import Spec, Tracking
+from harness.store import Store, digest
+
+TRACKED = "tracked.json"
+ADAPTER = "adapter/"
+
+
+def report_folder(store: Store, run: str) -> Path:
+    return store.root / "reports" / run
+
+
+def deliver_report(report: RunReport, store: Store, *, again: bool = False) -> Path:
+    """Write the report page unless it is there; `again` writes it in any case. Returns the page's path."""
+    folder = report_folder(store, report.id)
+    page = folder / "report.html"
+    if again or not page.exists():
+        from harness.report import write_report
+
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_report(report, folder)
+    return page
+
+
+def tracking_uri(tracking: Tracking, store: Store) -> str:
+    from harness.tracking import default_uri
+
+    return tracking.uri or default_uri(store.root)
+
+
+def track_report(report: RunReport, store: Store, tracking: Tracking) -> str:
+    """Show a run in MLflow, unless this very report is there already. Raises `StoreError` if MLflow is out of reach."""
+    uri = tracking_uri(tracking, store)
+    marker = report_folder(store, report.id) / TRACKED
+    stamp = digest([uri, tracking.experiment])
+    if marker.exists() and marker.read_text() == stamp:
+        return uri
+    from harness.tracking import track
+
+    adapters = {
+        name.removeprefix(ADAPTER): store.find(ident).path
+        for name, ident in report.artefacts.items()
+        if name.startswith(ADAPTER)
+    }
+    track(
+        report,
+        uri=uri,
+        experiment=tracking.experiment or report.name,
+        report_folder=report_folder(store, report.id),
+        adapters=adapters,
+        datasets={each.dataset: store.find(each.dataset).path for each in report.rounds},
+        prompts=prompt_texts(),
+    )
+    marker.write_text(stamp)
+    return uri
+
+
+def prompt_texts() -> dict[str, str]:
+    """The templates by name, as they go to MLflow."""
+    from harness.filters import judge
+    from harness.generate import feedback, prompts
+
+    return {
+        "generator_completion": prompts.COMPLETION,
+        "generator_system": prompts.SYSTEM,
+        "generator_user": prompts.USER,
+        "judge_system": judge.SYSTEM,
+        "judge_user": judge.USER,
+        "critic": feedback.CRITIC,
+    }
+
+
+def deliver(report: RunReport, spec: Spec, store: Store) -> tuple[Path, str, str]:
+    """(page, MLflow's URI or "", what went wrong with MLflow or ""): a tracking server that is down costs no run."""
+    page = deliver_report(report, store)
+    tracking = spec.runtime.tracking
+    if not tracking.enabled:
+        return page, "", ""
+    try:
+        return page, track_report(report, store, tracking), ""
+    except HarnessError as error:
+        return page, "", str(error)

@@ -1,0 +1,138 @@
+"""What a run would ask, without asking it: the stages' own code makes the requests, an LLM that only takes notes gets
+them. So the prompts that a forecast counts are those that a run would send, up to the choice of seeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.clean import Item, clean
+from harness.filters.judge import open_gate
+from harness.generate import produce
+from harness.generate.feedback import MAX_HINT_WORDS, MIN_CONFUSIONS, first_plan, next_plan
+from harness.generate.matrix import apportion
+from harness.llm.client import Answer, Choice, OnDone, Outcome
+from harness.llm.wire import Request, RoleName, estimate_tokens
+from harness.packaged import read_packaged
+from harness.records import Cost, DevReport, Estimate, EvalReport, Example, Origin, Plan, Quota, Role
+from harness.spec import FileSource, PackagedSource, Spec
+from harness.tables import read_file
+from harness.texts import Slicer
+
+MOST_RENDERED = 200
+"""Prompts of a round that are rendered; of a larger plan every k-th call is taken."""
+REPLIES: dict[RoleName, str] = {
+    "judge": '{"relevance": 5, "correctness": 5, "adherence": 5}',
+    "critic": " ".join(["They", *["explain"] * (MAX_HINT_WORDS - 2), "things."]),
+}
+"""What the note-taker answers: a grade, and a hint of full length, which then stands in the prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """The plan of round 1, and requests as they would be made. `later` are the generator's of a round that is steered
+    by as many confused pairs as the spec allows. `text_tokens` is the mean length of a text."""
+
+    plan: Plan
+    first: tuple[Request, ...]
+    later: tuple[Request, ...]
+    gate: tuple[Request, ...]
+    critic: tuple[Request, ...]
+    text_tokens: float
+
+
+class _Notes:
+    """An `Llm` that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def key(self, request: Request) -> str:
+        return f"dry run {self.requests.index(request)}"
+
+    async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:  # noqa: ARG002
+        self.requests.extend(requests)
+        return [Answer("dry run", (Choice(REPLIES[request.role], "stop"),), Cost()) for request in requests]
+
+
+def read_items(spec: Spec, base: Path) -> tuple[Item, ...]:
+    """The cleaned real items of a packaged set or a file; none of other sources, which take seconds or a network.
+
+    `base` is the folder of the YAML file. Raises `DataError` (all problems with the rows at once),
+    `MissingPackageError`.
+    """
+    match spec.data.source:
+        case PackagedSource() as source:
+            return clean(read_packaged(source.name), spec).items
+        case FileSource() as source:
+            return clean(read_file(source, base), spec).items
+        case _:
+            return ()
+
+
+def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
+    """The requests of a run of `spec`. Seeds are stand-ins: some of `items`, or texts of the assumed length.
+
+    Which items a run will really take as seeds is not known before the split; only lengths and counts may leave here.
+    """
+    seeds = stand_ins(spec, items)
+    plan = first_plan(spec, [])
+    first = _requests(plan, seeds, spec)
+    gate, critic = _Notes(), _Notes()
+    later: tuple[Request, ...] = ()
+    if spec.stop.max_rounds > 1:
+        steered = asyncio.run(next_plan(_confused(spec), spec, 2, [], critic, lambda _: ""))
+        later = _requests(steered, seeds, spec)
+    if spec.filters.judge.enabled:
+        asyncio.run(open_gate(seeds, gate, spec))
+    texts = [item.text for item in items] or [seed.text for seed in seeds]
+    mean = sum(map(estimate_tokens, texts)) / len(texts)
+    return Rehearsal(plan, first, later, tuple(gate.requests), tuple(critic.requests), mean)
+
+
+def assumed_tokens(spec: Spec) -> int:
+    """Length of a text where the source is not read: half of what the generator may write."""
+    return max(1, spec.generate.sampling.max_tokens // 2)
+
+
+def stand_ins(spec: Spec, items: Sequence[Item]) -> list[Example]:
+    """As many seeds as the split will hold, spread over the labels."""
+    shares = apportion(spec.data.split.seeds, dict.fromkeys(spec.task.labels, 1.0))
+    slices = spec.data.slices
+    slicer = Slicer.learn([item.text for item in items], slices.length, slices.first_word)
+    invented = ("text " * assumed_tokens(spec))[: 4 * assumed_tokens(spec)]
+    seeds: list[Example] = []
+    for label, share in shares.items():
+        own = sorted((item for item in items if item.label == label), key=lambda item: item.id)
+        for index in range(share):
+            ident = f"stand-in-{len(seeds)}"
+            if own:
+                item = own[index % len(own)]
+                cut = slicer.of(item.text, label, item.columns)
+                seeds.append(Example(ident, item.text, label, cut, Origin.REAL))
+            else:
+                seeds.append(Example(ident, invented, label, {}, Origin.REAL))
+    return seeds
+
+
+def _requests(plan: Plan, seeds: Sequence[Example], spec: Spec) -> tuple[Request, ...]:
+    per_call = spec.generate.samples_per_call
+    cells = [quota.cell for quota in plan.quotas for _ in range(-(-quota.candidates // per_call))]
+    taken = cells[:: -(-len(cells) // MOST_RENDERED)]
+    quotas = [Quota(cell, taken.count(cell) * per_call) for cell in {cell.id: cell for cell in taken}.values()]
+    drawn = produce.draws(quotas, plan.guidance, seeds, spec, round_=plan.round, wave=0)
+    return tuple(draw.request for draw in drawn)
+
+
+def _confused(spec: Spec) -> DevReport:
+    """A dev report on which every label is taken for every other, most often for the one after it."""
+    labels = list(spec.task.labels)
+    after = dict(zip(labels, [*labels[1:], labels[0]], strict=True))
+    confusion = {
+        gold: {said: MIN_CONFUSIONS + (said == after[gold]) for said in labels if said != gold} for gold in labels
+    }
+    none = Estimate(None, None, None, 0, "none")
+    return DevReport(EvalReport("mixed", Role.DEV, "", "", 0, 0, 0, 0, none, none, (), confusion))

@@ -1,0 +1,47 @@
+"""The same spec under several seeds, pooled: item noise and seed noise kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.gap import pooled_recovered
+from eval.intervals import Pooled
+from eval.outcomes import Metric, ScoredRun
+from eval.score import pooled_paired_difference
+from harness.records import RunReport
+from harness.scoring import REFERENCE, decision_of, predictions_of
+from harness.real import read_split
+from harness.store import Store
+
+ADAPTER = "adapter/"
+
+
+@dataclass(frozen=True, slots=True)
+class Replicates:
+    """Means over runs. `differences` are arm − seeds on the test items, by arm."""
+
+    runs: tuple[RunReport, ...]
+    metric: Metric
+    differences: dict[str, Pooled]
+    recovered: Pooled
+
+
+def pool(reports: Sequence[RunReport], store: Store, metric: Metric, resamples: int) -> Replicates:
+    """Pool finished runs of one spec. Raises `StoreError` for a run whose evaluation is gone."""
+    runs = [scored_run(report, store) for report in reports]
+    shared = set.intersection(*(set(run.predictions) for run in runs)) - {REFERENCE}
+    arms = [arm for arm in reports[0].test if arm in shared]
+    differences = {arm: pooled_paired_difference(runs, arm, REFERENCE, metric, resamples, 0) for arm in arms}
+    return Replicates(tuple(reports), metric, differences, pooled_recovered(runs, metric, resamples, 0))
+
+
+def scored_run(report: RunReport, store: Store) -> ScoredRun:
+    """The test items of a finished run (it opened them; reading again is no new look) and every arm's predictions."""
+    evaluation = store.find(report.artefacts["evaluation"])
+    adapters = {
+        name.removeprefix(ADAPTER): ident for name, ident in report.artefacts.items() if name.startswith(ADAPTER)
+    }
+    seal = read_split(store.find(report.artefacts["split"])).test
+    examples = seal.open(store, report.id, decision_of(adapters)).examples
+    return ScoredRun(examples, predictions_of(evaluation.path))

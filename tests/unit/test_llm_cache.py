@@ -1,0 +1,142 @@
+"""The call cache on a real file: what survives, what is not trusted, and who may read it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from harness.errors import StoreError
+from harness.llm.cache import CallCache
+from harness.records import Cost
+
+COST = Cost(calls=1, prompt_tokens=10, completion_tokens=5, usd=0.25)
+REQUEST = {"prompt": "Who ?", "n": 1}
+ANSWER = {"choices": [["Jane Austen", "stop"]]}
+
+
+def fill(path: Path) -> None:
+    with CallCache(path) as cache:
+        cache.put("k1", REQUEST, ANSWER, "run", COST)
+
+
+def set_aside(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("calls.sqlite.set-aside-*"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "calls.sqlite"
+
+
+def test_answers_and_requests_come_back_in_another_process_life(path: Path):
+    fill(path)
+    with CallCache(path) as cache:
+        assert cache.answer_of("k1") == ANSWER
+        assert cache.request_of("k1") == REQUEST
+        assert cache.answer_of("k2") is None
+        assert cache.request_of("k2") is None
+
+
+def test_an_answer_is_on_disk_before_the_cache_is_closed(path: Path):
+    with CallCache(path) as cache:
+        cache.put("k1", REQUEST, ANSWER, "run", COST)
+        with CallCache(path) as other:
+            assert other.answer_of("k1") == ANSWER
+
+
+def test_ledger_adds_up_per_scope(path: Path):
+    fill(path)
+    with CallCache(path) as cache:
+        cache.spend("run", Cost(failed=1))
+        cache.spend("other", COST)
+        assert cache.spent("run") == COST + Cost(failed=1)
+        assert cache.spent("other") == COST
+        assert cache.spent("new") == Cost()
+
+
+def test_only_the_owner_may_read_it(path: Path):
+    path.parent.mkdir()
+    path.touch(0o644)
+    with CallCache(path) as cache:
+        cache.put("k1", REQUEST, ANSWER, "run", COST)
+        files = list(path.parent.iterdir())
+        assert len(files) == 3
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+@pytest.mark.parametrize("column", ["request", "answer", "sha256", "key"])
+def test_a_changed_row_is_a_miss_with_a_warning(path: Path, column: str, caplog: pytest.LogCaptureFixture):
+    fill(path)
+    db = sqlite3.connect(path)
+    with db:
+        db.execute(f"UPDATE calls SET {column} = 'x1'")  # noqa: S608
+    db.close()
+    with CallCache(path) as cache:
+        assert cache.answer_of("x1" if column == "key" else "k1") is None
+    assert "does not match its checksum" in caplog.text
+
+
+def test_a_file_that_is_no_database_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture):
+    path.parent.mkdir()
+    path.write_bytes(b"something else entirely" * 100)
+    with CallCache(path) as cache:
+        assert cache.answer_of("k1") is None
+        cache.put("k1", REQUEST, ANSWER, "run", COST)
+        assert cache.answer_of("k1") == ANSWER
+    [kept] = set_aside(path)
+    assert kept.read_bytes().startswith(b"something else")
+    assert "it was renamed to" in caplog.text
+
+
+@pytest.mark.parametrize("pragma", ["user_version = 99", "application_id = 7"])
+def test_a_file_of_another_version_is_set_aside(path: Path, pragma: str, caplog: pytest.LogCaptureFixture):
+    fill(path)
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA {pragma}")
+    db.close()
+    with CallCache(path) as cache:
+        assert cache.answer_of("k1") is None
+    assert len(set_aside(path)) == 1
+    assert "not 1 of this one" in caplog.text
+
+
+def test_a_file_damaged_inside_is_set_aside_when_that_shows(path: Path):
+    with CallCache(path) as cache:
+        for number in range(300):
+            cache.put(f"k{number}", {"prompt": "x" * 500}, ANSWER, "run", COST)
+    data = bytearray(path.read_bytes())
+    data[4096 * 3 :] = b"\xff" * (len(data) - 4096 * 3)
+    path.write_bytes(data)
+    with CallCache(path) as cache:
+        assert [cache.answer_of(f"k{number}") for number in range(300)] == [None] * 300
+        cache.put("k1", REQUEST, ANSWER, "run", COST)
+        assert cache.answer_of("k1") == ANSWER
+    assert len(set_aside(path)) == 1
+
+
+def test_a_healthy_cache_is_silent(path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    fill(path)
+    fill(path)
+    assert caplog.text == ""
+    assert set_aside(path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path):
+    (tmp_path / "store").write_text("a file, not a folder")
+    with pytest.raises(StoreError, match=r"call cache .*calls\.sqlite.* cannot be used.*runtime\.store"):
+        CallCache(tmp_path / "store" / "calls.sqlite")
+
+
+def test_a_full_disk_is_said_and_loses_nothing(path: Path):
+    fill(path)
+    with CallCache(path) as cache:
+        cache._db.execute("PRAGMA max_page_count = 1")  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(StoreError, match="full"):
+            cache.put("big", {"prompt": "x" * 1_000_000}, ANSWER, "run", COST)
+        assert cache.answer_of("k1") == ANSWER
+    assert set_aside(path) == []
