@@ -54,6 +54,11 @@ def rows_of(arm: str, material: Material, seed: int) -> list[Example] | None:
 
 
 def draw(rows: Sequence[Example], size: int, seed: int) -> list[Example]:
-    """`size` rows at random (all of them if there are fewer), in the order they came."""
-    chosen = random.Random(seed).sample(range(len(rows)), min(size, len(rows)))
+    """`size` rows at random (all of them if there are fewer), in the order they came.
+
+    A label that chance would leave out keeps one row, if there is room: a model cannot be trained without it.
+    """
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    firsts = {rows[index].label: index for index in reversed(order)}.values()
+    chosen = list(dict.fromkeys([*sorted(firsts, key=order.index), *order]))[:size]
     return [rows[index] for index in sorted(chosen)]

@@ -56,11 +56,13 @@ def validate(file: File, overrides: Overrides = None) -> None:
 @app.command()
 def plan(file: File, overrides: Overrides = None) -> None:
     """Show matrix cells, calls, tokens and money before anything is spent."""
+    from harness.dryrun import read_items
     from harness.forecast import forecast, tables
-    from harness.specfile import load
+    from harness.specfile import base_folder, load
     from harness.terminal import print_table
 
-    for table in tables(forecast(load(file, overrides or ()))):
+    spec = load(file, overrides or ())
+    for table in tables(forecast(spec, read_items(spec, base_folder(file)))):
         print_table(table.title, table.columns, table.rows)
 
 
@@ -161,8 +163,8 @@ def _loop(spec: Spec, base: Path) -> RunReport:
 
 def _print_result(found: RunReport, spec: Spec) -> None:
     from harness.deliver import deliver
-    from harness.store import Store
     from harness.report import summary_lines
+    from harness.store import Store
 
     page, uri, fault = deliver(found, spec, Store(spec.runtime.store))
     print(f"\n{found.name}, seed {found.seed} ({found.id})")

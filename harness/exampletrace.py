@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -81,13 +81,16 @@ def _synthetic(shelf: Shelf, ident: str) -> Node | None:
     if exact is None:
         return None
     artefact, row = rows[exact][0]
-    judged = _judged(shelf, exact, [place for place, _ in rows[exact]]) if isinstance(row, Candidate) else []
-    facts = [*_what(row), shelf.belongs(artefact)]
-    children = [_verdict_node(shelf, one, row) for one in judged if isinstance(row, Candidate)]
+    places, seen = [place for place, _ in rows[exact]], set[str]()
+    judged = _judged(shelf, exact, places)
+    children: list[Node] = []
+    if isinstance(row, Candidate):
+        children += [_verdict_node(shelf, one, row) for one in judged]
     children.append(_call(shelf, row))
     if isinstance(row, Candidate):
         children += _shots(shelf, row, artefact)
-    children += [artefact_tree(shelf, place) for place, _ in rows[exact]]
+    children += [replace(artefact_tree(shelf, place, seen), link="wave") for place in places]
+    facts = [*_what(row), shelf.belongs(*places)]
     return make_node(exact, SYNTHETIC, _outcome(row, judged), facts=facts, children=children)
 
 
@@ -272,7 +275,9 @@ def _real(shelf: Shelf, ident: str) -> Node | None:
         held = " and ".join(role for role in roles if role is not Role.SEEDS)
         why = "only seeds are shown in full, so that nobody tunes to held-out texts"
         facts.append(("text", f"not shown, because its role is {held}: {why}"))
-    children = [artefact_tree(shelf, split) for split in dict.fromkeys(split for split, _, _ in own)]
+    children = [
+        replace(artefact_tree(shelf, split), link="split") for split in dict.fromkeys(place for place, _, _ in own)
+    ]
     return make_node(exact, REAL, f"real, {' and '.join(roles)}", facts=facts, children=children)
 
 

@@ -11,30 +11,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.callcount import RoleCalls, count_calls
 from harness.clean import Item
 from harness.dataset import HELD_OUT_SHARE
-from harness.dryrun import REPLIES, Rehearsal, assumed_tokens, rehearse
+from harness.dryrun import Rehearsal, assumed_tokens, rehearse
 from harness.generate.matrix import count_cells
-from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
+from harness.llm.wire import RoleName
 from harness.records import Cost, Plan, Role
-from harness.rounds import Harvest, refill
 from harness.scoring import DEV_ARMS
-from harness.spec import Endpoint, Spec
+from harness.spec import Spec
 
 TRAINED_ONCE = ("seeds", "all_real")
 """Arms of real rows that are the same in every round."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoleCalls:
-    """Calls of a role for one purpose; `prompt` is the mean number of tokens of a prompt."""
-
-    role: RoleName
-    purpose: str
-    model: str
-    prompt: float
-    expected: Cost
-    most: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +73,21 @@ class Forecast:
         return sum((one.most for one in self.calls), Cost())
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`rows` have one cell per column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 def forecast(spec: Spec, items: Sequence[Item] = ()) -> Forecast:
     """What a run of `spec` would take. `items` (see `dryrun.read_items`) give the texts' lengths; without them a length
     is assumed. Raises `SpecError` when the matrix leaves a label without a cell."""
     rehearsal = rehearse(spec, items)
     cells, exact = count_cells(list(spec.task.labels), spec.matrix)
-    calls = tuple(_calls(spec, rehearsal))
+    calls = tuple(count_calls(spec, rehearsal))
     expected = sum((one.expected for one in calls), Cost())
     most = sum((one.most for one in calls), Cost())
     split, budget = spec.data.split, spec.budget
@@ -121,80 +118,6 @@ def _drawn(plan: Plan, spec: Spec) -> dict[str, dict[str, int]]:
             counts[name, value] += quota.candidates
     values = {"label": list(spec.task.labels)} | {one.name: list(one.values) for one in spec.matrix.dimensions}
     return {name: {value: counts[name, value] for value in known} for name, known in values.items()}
-
-
-def most_candidates(spec: Spec, plan: Plan) -> list[int]:
-    """Candidates of each round when no row is ever accepted: the first wave and every refill that the caps allow."""
-    rule = spec.generate
-    out: list[int] = []
-    for number in range(1, spec.stop.max_rounds + 1):
-        drawn = plan.candidates
-        for _ in range(1, rule.max_waves):
-            left = None if rule.max_candidates is None else rule.max_candidates - drawn
-            if left is not None and left <= 0:
-                break
-            more = refill(plan, Harvest(), rule.accepted_per_round * number, spec, left)
-            drawn += sum(quota.candidates for quota in more)
-        out.append(drawn)
-    return out
-
-
-def _calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
-    rounds, per_call, llm = spec.stop.max_rounds, spec.generate.samples_per_call, spec.llm
-    most = most_candidates(spec, rehearsal.plan)
-    first = rehearsal.plan.candidates // per_call
-    text = rehearsal.text_tokens + 1
-    out = [_purpose("round 1", llm.generator, rehearsal.first, first, most[0] // per_call, text)]
-    if rehearsal.later:
-        name = "round 2" if rounds == 2 else f"rounds 2 to {rounds}"
-        out.append(
-            _purpose(name, llm.generator, rehearsal.later, first * (rounds - 1), sum(most[1:]) // per_call, text)
-        )
-    if rehearsal.gate:
-        asked, reply = len(rehearsal.gate), estimate_tokens(REPLIES["judge"])
-        rows, bound = _graded(spec, most)
-        out.append(_purpose("gate, once per run", llm.judge, rehearsal.gate, asked, asked, reply))
-        out.append(_purpose("grades of rows", llm.judge, rehearsal.gate, rows, bound, reply))
-    if rehearsal.critic:
-        asked = len(rehearsal.critic) * (rounds - 1)
-        reply = estimate_tokens(REPLIES["critic"])
-        out.append(_purpose("hints, between rounds", llm.critic, rehearsal.critic, asked, asked, reply))
-    return out
-
-
-def _graded(spec: Spec, most: Sequence[int]) -> tuple[int, int]:
-    """Rows that the judge grades after the gate, (expected, at most).
-
-    The embedded judge is expected to be refused and to grade the audit's rows; another one to grade as many rows as are
-    wanted. At most every candidate comes to the judge, and again in each later round because its label has changed.
-    """
-    audit, rounds = spec.filters.judge.audit, spec.stop.max_rounds
-    expected = (audit if spec.llm.judge.embedded else spec.generate.accepted_per_round) * rounds
-    bound = sum(sum(most[: number + 1]) for number in range(rounds))
-    return expected, max(bound, audit * rounds * spec.generate.max_waves)
-
-
-def _purpose(
-    name: str, endpoint: Endpoint, requests: Sequence[Request], calls: int, most: int, reply: float
-) -> RoleCalls:
-    """`requests` are examples of the calls, `reply` the expected tokens of one answer."""
-    sizes = [prompt_estimate(request) for request in requests]
-    mean, full = sum(sizes) / len(sizes), requests[0].max_tokens
-    answers = max(request.n for request in requests)
-    return RoleCalls(
-        requests[0].role,
-        name,
-        endpoint.model,
-        mean,
-        _cost(calls, mean, answers * min(reply, full), endpoint),
-        _cost(most, max(sizes), answers * full, endpoint),
-    )
-
-
-def _cost(calls: int, prompt: float, completion: float, endpoint: Endpoint) -> Cost:
-    prompts, completions = round(calls * prompt), round(calls * completion)
-    usd = (prompts * endpoint.price.input + completions * endpoint.price.output) / 1_000_000
-    return Cost(calls=calls, prompt_tokens=prompts, completion_tokens=completions, usd=usd)
 
 
 def _tokens(cost: Cost) -> int:
@@ -257,3 +180,86 @@ def _free(spec: Spec, rehearsal: Rehearsal) -> list[str]:
         for role, endpoint in zip(used, (spec.llm.generator, spec.llm.judge, spec.llm.critic), strict=True)
         if used[role] and not endpoint.embedded and not (endpoint.price.input or endpoint.price.output)
     ]
+
+
+def tables(forecast: Forecast) -> list[Table]:
+    """What `harness plan` shows, in reading order. Cells may hold text from the spec; see `plaintext.printable`."""
+    return [
+        _real(forecast),
+        _matrix(forecast),
+        _calls(forecast),
+        Table("Budget", ("limit", "set to", "expected", "at most", "so"), tuple(map(_limit, forecast.limits))),
+        _trained(forecast),
+        Table("What these numbers rest on", ("",), tuple((note,) for note in forecast.notes)),
+    ]
+
+
+def _real(forecast: Forecast) -> Table:
+    rows = [(role.value, f"{size:,}") for role, size in forecast.sizes.items()]
+    rows.append(("asked for", f"{sum(forecast.sizes.values()):,}"))
+    rows.append(("distinct in the source", "not read yet" if forecast.items is None else f"{forecast.items:,}"))
+    return Table("Real items", ("role", "items"), tuple(rows))
+
+
+def _matrix(forecast: Forecast) -> Table:
+    cells = f"{forecast.cells:,} allowed cells" if forecast.exact else f"{forecast.cells:,} cells before the rules"
+    total = forecast.plan.candidates
+    title = f"Round 1: {total:,} candidates from {len(forecast.plan.quotas):,} of {cells}"
+    rows = [
+        ("" if index else name, value, f"{count:,}", f"{count / total:.1%}")
+        for name, counts in forecast.drawn.items()
+        for index, (value, count) in enumerate(counts.items())
+    ]
+    return Table(title, ("dimension", "value", "candidates", "share"), tuple(rows))
+
+
+def _calls(forecast: Forecast) -> Table:
+    columns = (
+        "role",
+        "for",
+        "model",
+        "calls",
+        "prompt tokens",
+        "answer tokens",
+        "USD",
+        "at most: calls",
+        "tokens",
+        "USD",
+    )
+    rows = [(one.role, one.purpose, one.model, *_spent(one.expected), *_bound(one.most)) for one in forecast.calls]
+    rows.append(("together", "", "", *_spent(forecast.expected), *_bound(forecast.most)))
+    return Table("Calls (estimated; expected, then at most)", columns, tuple(rows))
+
+
+def _spent(cost: Cost) -> tuple[str, ...]:
+    return f"{cost.calls:,}", f"{cost.prompt_tokens:,}", f"{cost.completion_tokens:,}", usd(cost.usd)
+
+
+def _bound(cost: Cost) -> tuple[str, ...]:
+    return f"{cost.calls:,}", f"{cost.prompt_tokens + cost.completion_tokens:,}", usd(cost.usd)
+
+
+def usd(amount: float) -> str:
+    """
+    >>> usd(0.0), usd(0.00123), usd(1234.5)
+    ('0', '0.0012', '1,234.50')
+    """
+    if amount == 0:
+        return "0"
+    return f"{amount:.4f}" if amount < 1 else f"{amount:,.2f}"
+
+
+def _limit(one: Limit) -> tuple[str, ...]:
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "–"
+        return usd(value) if one.name == "usd" else f"{value:,.0f}"
+
+    return one.name, shown(one.limit), shown(one.expected), shown(one.most), one.verdict
+
+
+def _trained(forecast: Forecast) -> Table:
+    rows = [(what, f"{count:,}") for what, count in forecast.trainings.items()]
+    total = sum(forecast.trainings.values())
+    rows.append(("together", f"{total:,} of at most {forecast.steps:,} steps each"))
+    return Table("Trainings", ("arm", "adapters"), tuple(rows))

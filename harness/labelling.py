@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import DataError
 from harness.filters.base import Labeller
 from harness.records import Candidate, Example
 from harness.store import Artefact
@@ -32,9 +33,16 @@ def folds(seeds: Sequence[Example], count: int, seed: int) -> list[int]:
 
 
 class CrossFitted:
-    """Students on folds of the seeds, trained on first use and kept in the store."""
+    """Students on folds of the seeds, kept in the store. Raises `DataError` where a label has a single seed."""
 
     def __init__(self, students: Students, seeds: Sequence[Example], count: int, seed: int, split: str) -> None:
+        scarce = sorted({one.label for one in seeds if sum(one.label == other.label for other in seeds) < 2})
+        if scarce:
+            raise DataError(
+                f"one seed only for {', '.join(map(repr, scarce))}: filters.consistency trains students that leave out "
+                "each seed in turn, so it needs two or more per label. Raise data.split.seeds, or set "
+                "filters.consistency.enabled: false."
+            )
         self._students = students
         self._seeds = seeds
         self._fold = folds(seeds, count, seed)

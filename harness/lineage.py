@@ -8,11 +8,11 @@ from __future__ import annotations
 from harness.errors import StoreError
 from harness.exampletrace import is_example, trace
 from harness.provenance import Node, Shelf, artefact_tree
-from harness.runlist import Listing, RunLine, listing
+from harness.runlist import runs
 from harness.store import Store
 from harness.summaries import run_title
 
-__all__ = ["Listing", "Node", "RunLine", "ancestry", "listing"]
+__all__ = ["Node", "ancestry", "runs"]
 
 LOOK = (
     "Ids look like 'run-0123456789abcdef' (an artefact: run, evaluation, adapter, dataset, verdicts, candidates, plan, "
@@ -43,5 +43,5 @@ def ancestry(store: Store, ident: str) -> Node:
 
 def _unknown(shelf: Shelf, ident: str) -> StoreError:
     titles = [f"{run} ({run_title(report)})" for run, report in shelf.runs.items()]
-    runs = f"Runs in it: {', '.join(titles[-10:])}." if titles else "There is no finished run in it."
-    return StoreError(f"there is nothing with the id {ident[:100]!r} in {str(shelf.store.root)!r}. {LOOK} {runs}")
+    known = f"Runs in it: {', '.join(titles[-10:])}." if titles else "There is no finished run in it."
+    return StoreError(f"there is nothing with the id {ident[:100]!r} in {str(shelf.store.root)!r}. {LOOK} {known}")

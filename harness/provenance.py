@@ -58,6 +58,7 @@ class Shelf:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._manifests: dict[str, Manifest | None] = {}
+        self._damaged: dict[str, tuple[str, ...]] = {}
 
     def manifest(self, ident: str) -> Manifest | None:
         """None where the artefact is gone or its manifest is damaged."""
@@ -70,10 +71,12 @@ class Shelf:
 
     def damaged(self, ident: str) -> tuple[str, ...]:
         """Files of an artefact that are missing or changed."""
-        try:
-            return tuple(self.store.damaged(ident))
-        except StoreError:
-            return (MANIFEST,)
+        if ident not in self._damaged:
+            try:
+                self._damaged[ident] = tuple(self.store.damaged(ident))
+            except StoreError:
+                self._damaged[ident] = (MANIFEST,)
+        return self._damaged[ident]
 
     @cached_property
     def runs(self) -> Mapping[str, RunReport]:
@@ -113,10 +116,10 @@ class Shelf:
         parents = set(manifest.parents.values()) if manifest and manifest.stage in DERIVED else set[str]()
         return [run for run, members in self.members.items() if ident in members or (parents and parents <= members)]
 
-    def belongs(self, ident: str) -> tuple[str, str]:
-        """The fact that names the runs of an artefact."""
-        runs = [f"{run} ({run_title(self.runs[run])})" for run in self.runs_of(ident)]
-        return "belongs to", ", ".join(runs) or "no finished run"
+    def belongs(self, *idents: str) -> tuple[str, str]:
+        """The fact that names the runs of these artefacts."""
+        runs = dict.fromkeys(run for ident in idents for run in self.runs_of(ident))
+        return "belongs to", ", ".join(f"{run} ({run_title(self.runs[run])})" for run in runs) or "no finished run"
 
     def parents(self, ident: str) -> Mapping[str, str]:
         """Link → parent. A run's are the artefacts that its report names."""
@@ -132,9 +135,12 @@ def _named(report: RunReport) -> list[str]:
     return [*report.artefacts.values(), *own]
 
 
-def artefact_tree(shelf: Shelf, ident: str) -> Node:
-    """The artefact and its ancestors, each expanded once; the root says which runs it belongs to."""
-    root = _expand(shelf, ident, "", set())
+def artefact_tree(shelf: Shelf, ident: str, seen: set[str] | None = None) -> Node:
+    """The artefact and its ancestors, each expanded once; the root says which runs it belongs to.
+
+    `seen` holds what another tree beside this one has expanded already; it grows.
+    """
+    root = _expand(shelf, ident, "", set() if seen is None else seen)
     if root.stage == "run":
         return root
     name, text = shelf.belongs(ident)
@@ -148,10 +154,10 @@ def _expand(shelf: Shelf, ident: str, link: str, seen: set[str]) -> Node:
         node = make_node(ident, stage, "its manifest cannot be read" if ident in shelf.store else GONE, link=link)
         return replace(node, damaged=(MANIFEST,)) if ident in shelf.store else node
     artefact = shelf.store.find(ident)
-    node = make_node(ident, stage, summary(artefact, manifest), link=link)
+    node = replace(make_node(ident, stage, summary(artefact, manifest), link=link), damaged=shelf.damaged(ident))
     if ident in seen:
         return replace(node, repeated=bool(shelf.parents(ident)))
     seen.add(ident)
     children = [_expand(shelf, parent, name, seen) for name, parent in shelf.parents(ident).items()]
     seed = [] if manifest.seed is None else [("seed", str(manifest.seed))]
-    return replace(node, facts=tuple(seed), children=tuple(children), damaged=shelf.damaged(ident))
+    return replace(node, facts=tuple(seed), children=tuple(children))

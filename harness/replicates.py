@@ -9,9 +9,9 @@ from eval.gap import pooled_recovered
 from eval.intervals import Pooled
 from eval.outcomes import Metric, ScoredRun
 from eval.score import pooled_paired_difference
+from harness.real import read_split
 from harness.records import RunReport
 from harness.scoring import REFERENCE, decision_of, predictions_of
-from harness.real import read_split
 from harness.store import Store
 
 ADAPTER = "adapter/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ PLAN_VERSION = 1
 SIEVE_VERSION = 1
 DATASET_VERSION = 1
 CHUNK = 16
-"""Calls between two looks at the budget's end: what was answered by then is used, the rest is counted as not asked."""
+"""Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
 SAMPLES = 8
 """Rows of each outcome that the report shows."""
 
@@ -178,22 +179,33 @@ async def harvest(bench: Bench, plan: Plan, plan_id: str, before: Harvest, curre
         if missing <= 0 or now.out_of_budget or (left is not None and left <= 0):
             break
         quotas = refill(plan, now, missing, bench.spec, left)
+        if not quotas:
+            break
     return _with_dataset(bench, now, plan.round, _shortfall(now, target, bench.spec))
 
 
 def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
-    """Quotas for the missing rows by the yield seen so far, spread over the plan's cells as the plan weighs them."""
+    """Quotas for the missing rows by the yield seen so far: labels as the plan weighs them, then cells drawn at random.
+
+    Whole calls within `left`, the candidates that the cap still allows; none where it allows no call.
+    """
     share = max(len(now.sieved.accepted) / max(1, sum(quota.candidates for quota in now.quotas)), 0.05)
-    wanted = missing / share
-    wanted = min(wanted, left) if left is not None else wanted
-    calls = max(1, round(wanted / spec.generate.samples_per_call))
-    weights = {quota.cell.id: float(quota.candidates) for quota in plan.quotas}
-    shares = apportion(calls, weights)
-    return tuple(
-        Quota(quota.cell, shares[quota.cell.id] * spec.generate.samples_per_call)
-        for quota in plan.quotas
-        if shares[quota.cell.id]
-    )
+    per_call = spec.generate.samples_per_call
+    calls = max(1, round(missing / share / per_call))
+    calls = calls if left is None else min(calls, left // per_call)
+    generator = random.Random(digest([spec.seed, "refill", plan.round, len(now.waves)]))
+    labels = sorted({quota.cell.label for quota in plan.quotas})
+    weights = {
+        label: float(sum(quota.candidates for quota in plan.quotas if quota.cell.label == label))
+        for label in generator.sample(labels, len(labels))
+    }
+    shares: dict[str, int] = {}
+    for label, share in apportion(calls, weights).items():
+        own = [quota for quota in plan.quotas if quota.cell.label == label]
+        # Most cells weigh the same, and the rounding must not always go to those that come first.
+        mixed = generator.sample(own, len(own))
+        shares |= apportion(share, {quota.cell.id: float(quota.candidates) for quota in mixed})
+    return tuple(Quota(quota.cell, shares[quota.cell.id] * per_call) for quota in plan.quotas if shares[quota.cell.id])
 
 
 def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
@@ -257,8 +269,18 @@ async def _ask(
             batches.append(await produce.generate(chunk, bench.llm, round_=round_, wave=wave, on_answers=advance))
         except BudgetError as error:
             bench.watch.note(str(error))
-            batches.append(produce.not_asked(draws[start:], bench.llm, round_=round_, wave=wave))
-            break
+            return [*batches, *await _paid_for(bench, draws[start:], round_, wave)]
+    return batches
+
+
+async def _paid_for(bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int) -> list[produce.Batch]:
+    """After the budget's end: what was answered before it ended comes from the cache, the rest is not asked."""
+    batches: list[produce.Batch] = []
+    for draw in draws:
+        try:
+            batches.append(await produce.generate([draw], bench.llm, round_=round_, wave=wave))
+        except BudgetError:
+            batches.append(produce.not_asked([draw], bench.llm, round_=round_, wave=wave))
     return batches
 
 

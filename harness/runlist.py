@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from harness.exampletrace import CACHE
 from harness.plaintext import one_line
-from harness.provenance import Shelf
+from harness.provenance import Node, Shelf, make_node
 from harness.records import Cost
 from harness.seal import openings
 from harness.store import PART, Store
@@ -51,6 +51,26 @@ def listing(store: Store) -> Listing:
         if ident not in shelf.runs
     ]
     return Listing(tuple(lines), tuple(_unfinished(shelf)))
+
+
+def runs(store: Store) -> Node:
+    """The listing as a tree: the store, its runs as children, what is unfinished as facts."""
+    found = listing(store)
+    return make_node(
+        str(store.root),
+        "store",
+        f"{len(found.runs)} finished run(s)",
+        facts=[("unfinished", sentence) for sentence in found.unfinished],
+        children=[_run_node(line) for line in found.runs],
+    )
+
+
+def _run_node(line: RunLine) -> Node:
+    if line.seed is None:
+        return replace(make_node(line.id, "run", line.test), damaged=line.damaged)
+    facts = [("best dev", line.best_dev), ("test", line.test), ("started", line.started)]
+    words = f"{line.name}, seed {line.seed}: {line.rounds} round(s), ended by: {line.stop}"
+    return replace(make_node(line.id, "run", words, facts=facts), damaged=line.damaged)
 
 
 def _line(shelf: Shelf, ident: str) -> RunLine:

@@ -224,7 +224,7 @@ class ConsistencyFilter(Section):
     """Students trained on folds of the seeds; each candidate gets their mean probability."""
     keep_at: Share = 0.0
     """Keep an agreeing candidate only from this probability of its label on."""
-    relabel_at: Share = 0.7
+    relabel_at: Share = 0.6
     """Relabel a disagreeing candidate from this probability of the other label on; below it, drop. 1 never relabels."""
 
 

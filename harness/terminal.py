@@ -23,9 +23,11 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from harness.progress import Advance
 from harness.progress import Progress as Watched
+from harness.provenance import Node
 
 EVERY = 10.0
 """Seconds between two lines about one stage where there is no terminal."""
@@ -129,3 +131,27 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 def _numeric(value: object) -> bool:
     return str(value).lstrip("+-−$").replace(",", "").replace(".", "").replace("%", "").strip().isdigit()
+
+
+def print_tree(node: Node) -> None:
+    """An ancestry, parents below their children."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(_branch(Tree(_heading(node), guide_style="dim"), node))
+
+
+def _branch(tree: Tree, node: Node) -> Tree:
+    for name, value in node.facts:
+        tree.add(Text.assemble((f"{name}: ", "bold"), value))
+    for child in node.children:
+        _branch(tree.add(_heading(child)), child)
+    return tree
+
+
+def _heading(node: Node) -> Text:
+    text = Text.assemble((f"{node.link}: " if node.link else "", "dim"), (node.id, "bold"))
+    text.append(f"  {node.summary}" if node.summary else "")
+    if node.damaged:
+        text.append(f"  damaged: {', '.join(node.damaged)}", style="red")
+    if node.repeated:
+        text.append("  (shown above)", style="dim")
+    return text

@@ -20,7 +20,7 @@ class ConsistencyFilter:
     """Keep where label and students agree, relabel where they are sure of another, drop the rest."""
 
     name = "consistency"
-    version = 1
+    version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         labeller = _required(context)
@@ -35,7 +35,7 @@ class ConsistencyFilter:
                 verdicts.append(stamp.keep(item.candidate, own))
             elif best == item.label:
                 verdicts.append(stamp.drop(item.candidate, "unsure of the label", own))
-            elif top >= rule.relabel_at:
+            elif rule.relabel_at <= top and rule.relabel_at < 1:
                 verdicts.append(stamp.relabel(item.candidate, best, f"reads as {best}", top))
             else:
                 verdicts.append(stamp.drop(item.candidate, "label not confirmed", own))

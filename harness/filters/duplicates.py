@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import Calibration, Example, FilterWorth, Verdict
+from harness.records import Calibration, Decision, Example, FilterWorth, Verdict
 from harness.texts import normalise
 
 
 class DuplicateFilter:
     name = "duplicates"
-    version = 1
+    version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         stamp = Stamp(self.name, self.version)
@@ -28,59 +28,75 @@ class DuplicateFilter:
         matrix = context.embedder([*(example.text for example in known), *texts])
         older, own = matrix[: len(known)], matrix[len(known) :]
         exact = {normalise(example.text): example for example in known}
-        verdicts: dict[int, Verdict] = {}
-        kept: list[int] = []
+        peers = _Peers(standing, own, stamp, threshold)
         for index, item in enumerate(standing):
-            text = normalise(item.candidate.example.text)
+            text = normalise(texts[index])
             match, cosine = _nearest(own[index], older)
             if text in exact:
-                twin = exact[text]
-                reason = "exact duplicate" if twin.label == item.label else "exact duplicate under another label"
-                verdicts[index] = stamp.drop(item.candidate, reason, 1.0, evidence=f"same text as {twin.id}")
+                twin, what, evidence = exact[text], "exact duplicate", f"same text as {exact[text].id}"
+                peers.verdicts[index] = stamp.drop(item.candidate, _reason(what, twin, item), 1.0, evidence)
             elif match is not None and cosine >= threshold:
-                twin = known[match]
-                reason = "near duplicate" if twin.label == item.label else "near duplicate under another label"
-                verdicts[index] = stamp.drop(
-                    item.candidate, reason, cosine, evidence=f"cosine {cosine:.3f} to {twin.id}"
-                )
+                twin, what, evidence = known[match], "near duplicate", f"cosine {cosine:.3f} to {known[match].id}"
+                peers.verdicts[index] = stamp.drop(item.candidate, _reason(what, twin, item), cosine, evidence)
             else:
-                exact[text] = _as_labelled(item)
-                self._among_kept(index, own, standing, kept, verdicts, threshold)
-        return [verdicts[index] for index in range(len(standing))]
+                peers.compare(index, text)
+        return [peers.verdicts[index] for index in range(len(standing))]
 
     def worth(self, context: Context) -> FilterWorth | None:  # noqa: ARG002 - novelty says nothing of correctness
         return None
 
-    def _among_kept(
-        self,
-        index: int,
-        own: NDArray[np.float32],
-        standing: Sequence[Standing],
-        kept: list[int],
-        verdicts: dict[int, Verdict],
-        threshold: float,
+
+class _Peers:
+    """The candidates that are no duplicates of seeds, compared with one another. Those held back stay in the
+    comparison: a third one near them is in doubt too."""
+
+    def __init__(
+        self, standing: Sequence[Standing], vectors: NDArray[np.float32], stamp: Stamp, threshold: float
     ) -> None:
-        """Compare with the candidates that are kept so far."""
-        stamp = Stamp(self.name, self.version)
-        item = standing[index]
-        match, cosine = _nearest(own[index], own[kept])
-        if match is None or cosine < threshold:
-            verdicts[index] = stamp.keep(item.candidate, None if match is None else cosine)
-            kept.append(index)
-            return
-        twin = standing[kept[match]]
-        evidence = f"cosine {cosine:.3f} to {twin.candidate.id}"
-        if twin.label == item.label:
-            verdicts[index] = stamp.drop(item.candidate, "near duplicate", cosine, evidence)
-            return
-        reason = "held: near duplicates under different labels"
-        verdicts[index] = stamp.drop(item.candidate, reason, cosine, evidence)
-        back = f"cosine {cosine:.3f} to {item.candidate.id}"
-        verdicts[kept[match]] = stamp.drop(twin.candidate, reason, cosine, back)
+        self._standing = standing
+        self._vectors = vectors
+        self._stamp = stamp
+        self._threshold = threshold
+        self._firsts: list[int] = []
+        self._first_vectors = np.empty_like(vectors)
+        self._by_text: dict[str, int] = {}
+        self._leader: dict[int, int] = {}
+        self.verdicts: dict[int, Verdict] = {}
+
+    def compare(self, index: int, text: str) -> None:
+        """Give the verdict for row `index`, and take back that of an earlier row under another label."""
+        item = self._standing[index]
+        same = self._by_text.setdefault(text, index)
+        match, cosine = _nearest(self._vectors[index], self._first_vectors[: len(self._firsts)])
+        if same != index:
+            self._pair(index, same, "exact duplicate", 1.0)
+        elif match is not None and cosine >= self._threshold:
+            self._pair(index, self._firsts[match], "near duplicate", cosine)
+        else:
+            self.verdicts[index] = self._stamp.keep(item.candidate, None if match is None else cosine)
+            self._first_vectors[len(self._firsts)] = self._vectors[index]
+            self._firsts.append(index)
+
+    def _pair(self, index: int, twin: int, what: str, cosine: float) -> None:
+        """A duplicate of row `twin`. The row that stands for the twin's group is the one that may be taken back."""
+        one, other = self._standing[index], self._standing[twin]
+        leader = self._leader[index] = self._leader.get(twin, twin)
+        how = "same text as" if what == "exact duplicate" else f"cosine {cosine:.3f} to"
+        held = f"held: {what}s under different labels"
+        agree = one.label == other.label == self._standing[leader].label
+        reason, evidence = what if agree else held, f"{how} {other.candidate.id}"
+        self.verdicts[index] = self._stamp.drop(one.candidate, reason, cosine, evidence)
+        if not agree and self.verdicts[leader].decision is Decision.KEEP:
+            first = self._standing[leader].candidate
+            self.verdicts[leader] = self._stamp.drop(first, held, cosine, f"{how} {one.candidate.id}")
+
+
+def _reason(what: str, seed: Example, item: Standing) -> str:
+    return what if seed.label == item.label else f"{what} under another label"
 
 
 def calibrate(seeds: Sequence[Example], matrix: NDArray[np.float32], threshold: float) -> Calibration:
-    """The cosine above which 1 % of distinct same-label seed pairs lie, beside the threshold in use.
+    """The smallest cosine from which on at most 1 % of distinct same-label seed pairs lie, beside the threshold in use.
 
     `matrix` holds the seeds' unit vectors, n × d. With fewer than 100 pairs there is no such figure.
     """
@@ -89,7 +105,10 @@ def calibrate(seeds: Sequence[Example], matrix: NDArray[np.float32], threshold: 
     cosines = (matrix @ matrix.T)[upper]
     if len(cosines) < 100:
         return Calibration(threshold, None, None, len(cosines))
-    return Calibration(threshold, float(np.quantile(cosines, 0.99)), float((cosines >= threshold).mean()), len(cosines))
+    most = len(cosines) // 100
+    highest_to_stay = np.sort(cosines)[-most - 1]
+    calibrated = float(np.nextafter(highest_to_stay, np.float32(2)))
+    return Calibration(threshold, calibrated, float((cosines >= threshold).mean()), len(cosines))
 
 
 def _nearest(vector: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[int | None, float]:
@@ -98,8 +117,3 @@ def _nearest(vector: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[
     cosines = others @ vector
     best = int(cosines.argmax())
     return best, float(cosines[best])
-
-
-def _as_labelled(item: Standing) -> Example:
-    example = item.candidate.example
-    return Example(example.id, example.text, item.label, example.slices, example.origin)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.filters.base import Context, Filter, Stamp, Standing
+from harness.generate.produce import NOT_ASKED
 from harness.records import Candidate, Decision, Example, FunnelRow, Origin, ParseFailure, Quota, Verdict
 
 OnFilter = Callable[[str, int], None]
@@ -75,15 +76,19 @@ def funnel(
     failures: Sequence[ParseFailure],
     verdicts: Sequence[Verdict],
 ) -> tuple[FunnelRow, ...]:
-    """One row per cell, sorted by cell id: planned → generated → parsed → one count per filter → accepted."""
+    """One row per cell, sorted by cell id: planned → generated → parsed → one count per filter → accepted.
+
+    What the budget left unasked is planned and never generated.
+    """
     values = {quota.cell.id: quota.cell.values for quota in planned}
     counts: dict[str, Counter[str]] = {ident: Counter() for ident in sorted(values)}
     reasons: dict[str, Counter[str]] = {ident: Counter() for ident in values}
     for quota in planned:
         counts[quota.cell.id]["planned"] += quota.candidates
     for failure in failures:
-        counts[failure.cell]["generated"] += 1
-        reasons[failure.cell][f"parse: {failure.reason}"] += 1
+        asked = failure.reason != NOT_ASKED
+        counts[failure.cell]["generated"] += asked
+        reasons[failure.cell][f"parse: {failure.reason}" if asked else NOT_ASKED] += 1
     for one in candidates:
         counts[one.cell].update(("generated", "parsed"))
     cell_of = {one.id: one.cell for one in candidates}

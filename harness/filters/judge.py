@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.worth import filter_worth, kappa
+from harness.errors import BudgetError
 from harness.filters.base import Context, Stamp, Standing
 from harness.generate.prompts import one_line, render
 from harness.llm.client import Answer, CallFailure, Llm, Request
@@ -67,6 +68,20 @@ async def grade(
     return [read_grade(answer) for answer in await llm.ask_many(requests, done)]
 
 
+async def _grade_within_budget(items: Sequence[Item], llm: Llm, spec: Spec) -> list[Grade]:
+    """Like `grade`; where the budget ends, what is paid for is used and the rest has no grade."""
+    try:
+        return await grade(items, llm, spec)
+    except BudgetError:
+        grades: list[Grade] = []
+        for item in items:
+            try:
+                grades.extend(await grade([item], llm, spec))
+            except BudgetError:
+                grades.append(Grade(None, "not graded: the budget ended"))
+        return grades
+
+
 def _request(item: Item, system: str, spec: Spec, sample: int) -> Request:
     user = render(USER, {"noun": spec.task.noun, "about": spec.task.labels[item.label], "text": one_line(item.text)})
     chat = spec.llm.judge.chat
@@ -93,28 +108,37 @@ def read_grade(answer: Answer | CallFailure) -> Grade:
         grades = [data[name] for name in RUBRIC]
     except (ValueError, KeyError, TypeError, RecursionError):
         return Grade(None, "answer is not the JSON that was asked for")
-    if not all(isinstance(value, int) and 1 <= value <= 5 for value in grades):
-        return Grade(None, "grade outside 1 to 5")
+    if not all(type(value) is int and 1 <= value <= 5 for value in grades):
+        return Grade(None, "grade is no whole number from 1 to 5")
     return Grade(sum(grades) / len(grades), "")
 
 
 def planted(seeds: Sequence[Example], spec: Spec) -> list[tuple[Item, bool]]:
-    """Seeds as gate items with their truth: even ones right, odd ones with a wrong label or shuffled words."""
+    """Seeds as gate items with their truth: even ones right, odd ones with a wrong label or shuffled words.
+
+    A text that no shuffling changes (one word) gets a wrong label.
+    """
     generator = random.Random(digest([spec.seed, "gate"]))
     chosen = generator.sample(list(seeds), min(len(seeds), spec.filters.judge.gate_items))
     labels = list(spec.task.labels)
     out: list[tuple[Item, bool]] = []
     for index, seed in enumerate(chosen):
+        words = seed.text.split()
         if index % 2 == 0:
             out.append((Item(seed.text, seed.label), True))
-        elif index % 4 == 1:
+        elif index % 4 == 1 or len(set(words)) < 2:
             other = generator.choice([label for label in labels if label != seed.label])
             out.append((Item(seed.text, other), False))
         else:
-            words = seed.text.split()
-            generator.shuffle(words)
-            out.append((Item(" ".join(words), seed.label), False))
+            out.append((Item(" ".join(_shuffled(words, generator)), seed.label), False))
     return out
+
+
+def _shuffled(words: Sequence[str], generator: random.Random) -> list[str]:
+    """The words in another order; two of them have to differ."""
+    while (mixed := generator.sample(list(words), len(words))) == list(words):
+        pass
+    return mixed
 
 
 def gate_calls(seeds: int, spec: Spec) -> int:
@@ -176,14 +200,15 @@ class JudgeFilter:
     """Drop what the judge grades below `min_score`, provided that it passed its gate."""
 
     name = "judge"
-    version = 1
+    version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         rule = context.spec.filters.judge
         stamp = Stamp(self.name, self.version)
         trusted = context.gate is not None and context.gate.passed
         asked = list(standing) if trusted else list(standing[: rule.audit])
-        grades = await grade([Item(one.candidate.example.text, one.label) for one in asked], context.llm, context.spec)
+        items = [Item(one.candidate.example.text, one.label) for one in asked]
+        grades = await _grade_within_budget(items, context.llm, context.spec)
         verdicts: list[Verdict] = []
         for item, mark in zip(asked, grades, strict=True):
             if mark.score is None:

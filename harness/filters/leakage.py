@@ -17,13 +17,15 @@ from harness.seal import HeldOutTexts
 from harness.texts import normalise
 
 COVERED = 0.8
-"""Share of a candidate's words inside n-grams of one held-out text from which on it counts as a copy. A shared run
+"""Share of a candidate's words inside n-grams of one held-out text from which on it counts as a copy. One shared n-gram
 alone is no evidence: "what is the capital of the" stands in dozens of honest questions."""
+SHORTEST = 3
+"""Words of a held-out text from which on finding the whole of it in free text is no coincidence."""
 
 
 class LeakageFilter:
     name = "leakage"
-    version = 1
+    version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         rule = context.spec.filters.leakage
@@ -52,7 +54,7 @@ class LeakageFilter:
 
 
 class HeldOutIndex:
-    """Normalised texts and word n-grams of all held-out items."""
+    """Words and word n-grams of all held-out items, without case and punctuation."""
 
     def __init__(self, guard: HeldOutTexts, ngram: int) -> None:
         self._ngram = ngram
@@ -61,7 +63,7 @@ class HeldOutIndex:
         self.names: list[str] = []
         self.texts: list[str] = []
         for role, ident, text in guard.pairs():
-            words = normalise(text).split()
+            words = words_of(text)
             self._exact[" ".join(words)] = f"{role} item {ident}"
             for start in range(len(words) - ngram + 1):
                 self._grams[tuple(words[start : start + ngram])].append(len(self.texts))
@@ -70,29 +72,45 @@ class HeldOutIndex:
 
     def copied(self, text: str) -> str:
         """What the text copies, in words, or ""."""
-        words = normalise(text).split()
+        words = words_of(text)
         twin = self._exact.get(" ".join(words))
         if twin:
-            return f"same text as {twin}"
+            return f"same words as {twin}"
         covered: dict[int, set[int]] = defaultdict(set)
         for start in range(len(words) - self._ngram + 1):
             for held in self._grams.get(tuple(words[start : start + self._ngram]), ()):
                 covered[held].update(range(start, start + self._ngram))
         for held, places in sorted(covered.items()):
-            if len(places) >= COVERED * len(words):
+            if len(places) == len(words) or (len(places) > self._ngram and len(places) >= COVERED * len(words)):
                 return f"{len(places)} of {len(words)} words in {self._ngram}-grams of {self.names[held]}"
         return ""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text without case and punctuation; all of its signs where it has no word.
+
+    >>> words_of("Who wrote “Emma”?"), words_of("?!")
+    (['who', 'wrote', 'emma'], ['?', '!'])
+    """
+    pieces = normalise(text).split()
+    return [piece for piece in pieces if any(map(str.isalnum, piece))] or pieces
 
 
 def overlaps(
     text: str, guard: HeldOutTexts, ngram: int, vectors: np.ndarray, held: np.ndarray, threshold: float
 ) -> str:
-    """For free text that is to cross into prompts: any shared n-gram, or a cosine at the threshold, is too much."""
-    words = normalise(text).split()
-    grams = {tuple(words[start : start + ngram]) for start in range(len(words) - ngram + 1)}
+    """Which held-out item a free text that is to cross into prompts resembles, or "". Any shared n-gram, the whole of a
+    shorter held-out text, or a cosine at the threshold is too much. `vectors` is the text's unit vector (d), `held`
+    those of the held-out texts (n × d)."""
+    words = words_of(text)
     for role, ident, other in guard.pairs():
-        known = normalise(other).split()
-        if any(tuple(known[start : start + ngram]) in grams for start in range(len(known) - ngram + 1)):
-            return f"shares {ngram} words with {role} item {ident}"
+        known = words_of(other)
+        size = min(ngram, len(known))
+        if size >= min(ngram, SHORTEST) and not _grams(words, size).isdisjoint(_grams(known, size)):
+            return f"shares {size} words with {role} item {ident}"
     cosine = float((held @ vectors).max()) if len(held) else 0.0
     return f"cosine {cosine:.2f} to a held-out text" if cosine >= threshold else ""
+
+
+def _grams(words: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}

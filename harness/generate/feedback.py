@@ -200,11 +200,11 @@ def _critic_request(gold: str, said: str, spec: Spec) -> Request:
 
 
 def read_hint(answer: object) -> str:
-    """The critic's first sentence, or "" where the call failed. The prompt ends in "They", which an answer may repeat."""
+    """The critic's first sentence, or "" where the call failed. The prompt ends in "They", which it may repeat."""
     if not isinstance(answer, Answer) or not answer.choices:
         return ""
     text = one_line(answer.choices[0].text)
-    sentence = re.match(r".*?\.(?=\s|$)", text)
+    sentence = re.match(r".*?\.(?=\s+[^a-z]|\s*$)", text)
     text = sentence[0] if sentence else text
     return f"They {text}" if text[:1].islower() else text
 

@@ -22,13 +22,14 @@ CONTRAST_SHOTS = 2
 """Seeds of the neighbouring label in a contrast prompt."""
 QUOTES = '"“”'
 REFUSAL = re.compile(
-    r"(?:(?:(?:i'm|i am|we're|we are) )?(?:very |so |truly )?sorry|i apologi[sz]e|unfortunately)\W+(?:but )?"
-    r"(?:i|we|as an? \w+)\b[^.?!]{0,40}?(?:can't|cannot|can not|won't|unable|not able)\b"
-    r"|(?:i|we) (?:can't|cannot|can not|won't|will not|am unable to|am not able to) "
-    r"(?:help|assist|provide|write|create|generate|produce|comply|fulfil)"
-    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
+    r"(?:(?:(?:i'm|i am|we're|we are) )?(?:very |so |truly )?sorry\W+|i apologi[sz]e\W+|unfortunately\W+)?(?:but )?(?:"
+    r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b"
+    r"|(?:i|we) (?:can't|cannot|can not|won't|will not) (?:help(?! but)|assist|provide|create|generate|comply|fulfil)"
+    r"|(?:i'm|i am|we're|we are) (?:unable|not able) to (?:help|assist|provide|write|create|generate|comply|fulfil)"
+    r"|(?:i|we) (?:can't|cannot|can not|won't|will not) (?:write|produce|continue|do) (?:that|this|such|offensive|a )"
+    r")"
 )
-"""How chat models refuse. A text of the task may well begin with "I can't" or "I'm sorry": both are no refusal alone."""
+"""How chat models refuse. A text of the task may well begin with "I can't" or "I'm sorry" and be none."""
 
 
 OnAnswers = Callable[[int], None]
@@ -133,11 +134,15 @@ def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sa
 async def generate(
     wave_draws: Sequence[Draw], llm: Llm, *, round_: int, wave: int, on_answers: OnAnswers | None = None
 ) -> Batch:
-    """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`."""
+    """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`.
+
+    `on_answers` is told of each call how many answers it asked for, as soon as the call has ended.
+    """
+    asked = {llm.key(draw.request): draw.request.n for draw in wave_draws}
 
     def done(answer: Answer | CallFailure) -> None:
         if on_answers:
-            on_answers(len(answer.choices) if isinstance(answer, Answer) else 1)
+            on_answers(asked[answer.key])
 
     answers = await llm.ask_many([draw.request for draw in wave_draws], done)
     candidates: list[Candidate] = []

@@ -39,7 +39,7 @@ from harness.llm.wire import (
 from harness.records import Cost
 from harness.store import digest
 
-__all__ = ["Answer", "CallFailure", "Choice", "Client", "Llm", "Request", "open_client"]
+__all__ = ["Answer", "CallFailure", "Choice", "Client", "Llm", "OnDone", "Outcome", "Request", "open_client"]
 
 Outcome = Answer | CallFailure
 OnDone = Callable[[Outcome], None]

@@ -7,6 +7,7 @@ This is the only module that imports `peft`.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from harness.errors import DataError
 from harness.spec import Train
 from harness.train.encoder import Encoder, length_grouped, pooled
 
-VERSION = 1
 HEAD = "head.safetensors"
+WARM_UP = 0.1
+SHORTEST_CYCLE = 11
 BLOCK = 25
 """Steps per point of the training curve, which early stopping looks at."""
 FLAT = 0.005
@@ -73,10 +76,17 @@ class Student:
                 out[block] = torch.softmax(self.head(vectors).double(), dim=-1).cpu().numpy()
         return out
 
-    def save(self, folder: Path) -> None:
-        """Write `adapter_model.safetensors`, `adapter_config.json` and the head."""
-        self.upper.save_pretrained(folder, safe_serialization=True)
+    def save(self, folder: Path, base: str) -> None:
+        """Write `adapter_model.safetensors`, `adapter_config.json` and the head. `base` is the public name of the base
+        model; the bytes are the same on every machine."""
+        # "auto" would look the base model up, on the hub if its name is one.
+        self.upper.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
+        path = folder / "adapter_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        # PEFT writes the local folder, and a set in whatever order this process hashes its texts to.
+        config |= {"base_model_name_or_path": base, "target_modules": sorted(config["target_modules"])}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         save_file({"weight": self.head.weight.data, "bias": self.head.bias.data}, folder / HEAD)
 
     @classmethod
@@ -94,7 +104,7 @@ def train(
 ) -> tuple[Student, Curve]:
     """Fine-tune on `rows`. Same rows, recipe, seed and machine: same weights.
 
-    Raises ValueError when a label has no row: the head could not start.
+    Raises ValueError when a label has no row: the head could not start. Raises `DataError` as `adapted` does.
     """
     present = {row.label for row in rows}
     if present != set(range(labels)):
@@ -102,13 +112,25 @@ def train(
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     states = encoder.states([row.text for row in rows])
-    upper = get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
+    upper = adapted(encoder, recipe)
     precision = precision_of(recipe, encoder.device)
     head = head_from_means(upper, states, rows, labels, encoder, precision)
     student = Student(encoder, upper, head, precision)
     curve = _fit(student, states, rows, recipe, seed, on_step)
     upper.eval()
     return student, curve
+
+
+def adapted(encoder: Encoder, recipe: Train) -> Any:
+    """The upper layers with fresh LoRA adapters. Raises `DataError` where `lora.targets` names no layer of them."""
+    try:
+        return get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
+    except ValueError as error:
+        layers = {name.rsplit(".", 1)[-1] for name, _ in encoder.fresh_upper().encoder.named_modules()}
+        raise DataError(
+            f"train.lora.targets: {recipe.lora.targets!r} cannot be adapted: {error}. Layers of this model: "
+            f"{', '.join(sorted(name for name in layers if name.isidentifier()))}."
+        ) from error
 
 
 def lora_config(recipe: Train, encoder: Encoder) -> LoraConfig:
@@ -151,8 +173,9 @@ def _fit(
     adapters = [parameter for parameter in student.upper.parameters() if parameter.requires_grad]
     parameters = [*adapters, *student.head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
+    # The schedule cannot be cut shorter than SHORTEST_CYCLE: its warm-up would then have no step.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
+        optimiser, max_lr=recipe.learning_rate, total_steps=max(recipe.steps, SHORTEST_CYCLE), pct_start=WARM_UP
     )
     targets = torch.tensor([row.label for row in rows], device=device)
     weights = torch.tensor([row.weight for row in rows], device=device)
@@ -170,7 +193,7 @@ def _fit(
         nn.utils.clip_grad_norm_(adapters, 1.0)
         optimiser.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if on_step:
             on_step(step, recipe.steps)
         if step % BLOCK == 0:

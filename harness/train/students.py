@@ -24,8 +24,8 @@ from harness.store import Artefact, Store, digest, file_digest, read_lines, writ
 if TYPE_CHECKING:
     from harness.train.encoder import Encoder
 
-TRAIN_VERSION = 1
-PREDICT_VERSION = 1
+TRAIN_VERSION = 2
+PREDICT_VERSION = 2
 PREDICTIONS = "predictions.jsonl"
 
 CARD = """\
@@ -73,6 +73,11 @@ class Students:
     def base(self) -> Path:
         return model_folder() if self._spec.train.model == "embedded" else Path(self._spec.train.model)
 
+    @property
+    def _base_name(self) -> str:
+        model = self._spec.train.model
+        return "sentence-transformers/all-MiniLM-L6-v2" if model == "embedded" else model
+
     @cached_property
     def encoder(self) -> Encoder:
         from harness.train.encoder import Encoder
@@ -90,8 +95,9 @@ class Students:
         missing = sorted(set(self.labels) - {row.label for row in rows})
         if missing:
             raise DataError(
-                f"arm {arm!r} has no training row for {missing!r}: too few candidates of these labels came through. "
-                "Raise generate.accepted_per_round or generate.max_waves, or look at their rows in the funnel."
+                f"arm {arm!r} has no training row for {missing!r} among its {len(rows)}. Where rows are synthetic, too "
+                "few candidates of these labels came through: raise generate.accepted_per_round or generate.max_waves, "
+                "or ease the filters that drop them. Where they are real, raise data.split.seeds or data.split.pool."
             )
         mixed = len({row.origin for row in rows}) == 2
         weighed = [
@@ -119,7 +125,7 @@ class Students:
                     seed=seed,
                     on_step=lambda _step, _steps: advance(1),
                 )
-            student.save(folder)
+            student.save(folder, self._base_name)
             self._card(folder, arm, rows, seed, curve.steps)
 
         return self._store.once("adapter", TRAIN_VERSION, build, inputs=inputs, parents=parents, seed=seed)
@@ -165,7 +171,7 @@ class Students:
         real = sum(row.origin is Origin.REAL for row in rows)
         upper = recipe.lora.upper_layers
         values: dict[str, Any] = {
-            "base": "sentence-transformers/all-MiniLM-L6-v2" if recipe.model == "embedded" else recipe.model,
+            "base": self._base_name,
             "arm": arm,
             "name": self._spec.name,
             "seed": seed,

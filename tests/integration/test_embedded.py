@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import spec
 from harness.errors import EndpointError
 from harness.llm.client import Answer, Choice, Request, open_client
-from harness.llm.embedded import EmbeddedServer
+from harness.llm.embedded import Address, EmbeddedServer
 
 pytestmark = pytest.mark.embedded
 
@@ -57,6 +57,15 @@ def test_answers_repeat_on_a_fresh_server_in_another_order_and_with_other_thread
     again = texts(tmp_path / "b", GENERATE[::-1], threads=2)
     assert first == again[::-1]
     assert len({choice.text for choices in first for choice in choices}) > 12
+
+
+def test_no_prompt_state_is_kept_between_calls(tmp_path: Path):
+    """Not even of the same prompt: one that is half in the cache is read in other batches, which rounds differently."""
+    with closing(EmbeddedServer(tmp_path / "llm.log", threads=1)) as server:
+        address = server.address()
+        bodies = [complete(address, prompt=PROMPT, max_tokens=8, seed=1, n=2, logprobs=1) for _ in range(2)]
+    assert [body["usage"]["prompt_tokens_details"]["cached_tokens"] for body in bodies] == [0, 0]
+    assert bodies[0]["choices"] == bodies[1]["choices"]
 
 
 def test_chat_completion_and_schema(tmp_path: Path):
@@ -96,16 +105,16 @@ def test_only_its_parent_may_call_it_and_it_starts_again_when_it_dies(tmp_path: 
     with closing(EmbeddedServer(tmp_path / "llm.log", threads=1)) as server:
         first = server.address()
         assert server.address() == first
-        call = urllib.request.Request(f"{first.url}/completions", b'{"prompt": "x", "max_tokens": 1}')
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(call)
-        os.kill(pid_of(server), signal.SIGKILL)
-        wait_until_gone(pid_of(server))
+            complete(Address(first.url, "guessed"), prompt="x", max_tokens=1)
+        child = child_of(server)
+        child.kill()
+        child.wait()
         second = server.address()
         assert second.api_key != first.api_key
-        pid = pid_of(server)
+        child = child_of(server)
         assert server.threads == 1
-    wait_until_gone(pid)
+    assert child.returncode is not None
 
 
 def test_it_measures_its_threads(tmp_path: Path):
@@ -118,7 +127,8 @@ def test_it_does_not_outlive_a_killed_parent(tmp_path: Path):
     code = """
 import sys
 from pathlib import Path
-from harness.llm.embedded import EmbeddedServer
+from typing import Any
+from harness.llm.embedded import Address, EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]), threads=1)
 server.address()
 print(server._child._process.pid, flush=True)
@@ -138,10 +148,17 @@ sys.stdin.read()
     wait_until_gone(pid)
 
 
-def pid_of(server: EmbeddedServer) -> int:
+def complete(address: Address, **body: object) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {address.api_key}"}
+    call = urllib.request.Request(f"{address.url}/completions", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        return json.load(answer)
+
+
+def child_of(server: EmbeddedServer) -> subprocess.Popen[bytes]:
     child = server._child  # pyright: ignore[reportPrivateUsage]
     assert child is not None
-    return child._process.pid  # pyright: ignore[reportPrivateUsage]
+    return child._process  # pyright: ignore[reportPrivateUsage]
 
 
 def wait_until_gone(pid: int) -> None:

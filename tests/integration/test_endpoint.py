@@ -143,6 +143,19 @@ def test_concurrency_is_bounded(client: Callable[..., Client], endpoint: Scripte
     assert endpoint.most_at_once == 3
 
 
+def test_the_embedded_llm_gets_one_call_at_a_time_over_all_roles(tmp_path: Path, endpoint: ScriptedEndpoint):
+    class Embedded(NoServer):
+        def address(self) -> Address:
+            return Address(endpoint.url, KEY)
+
+    with CallCache(tmp_path / "calls.sqlite") as cache:
+        one = Client(spec.Llm(), {}, cache, Budget(spec.Budget()), Embedded(), scope="run")
+        ask(one, *prompts(6), CHAT, Request("critic", "x", 0, 5))
+    assert len(endpoint.calls) == 8
+    assert endpoint.most_at_once == 1
+    assert endpoint.calls[0].headers["authorization"] == f"Bearer {KEY}"
+
+
 def test_finish_reason_and_missing_usage_are_told_as_they_are(
     client: Callable[..., Client], endpoint: ScriptedEndpoint
 ):
@@ -233,7 +246,7 @@ def test_cool_down_holds_back_every_call_of_every_role(client: Callable[..., Cli
 
     async def both() -> None:
         first = asyncio.create_task(one.ask_many(prompts(3)))
-        await asyncio.to_thread(endpoint.answered.wait)
+        await asyncio.to_thread(endpoint.answered.wait, 30)
         second = asyncio.create_task(one.ask_many([CHAT]))
         done, _ = await asyncio.wait([first, second], timeout=0.5)
         assert not done

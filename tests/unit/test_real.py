@@ -1,11 +1,9 @@
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from fakes import HashEmbedder
 
 from harness.errors import DataError, StoreError
 from harness.real import RealData, load_real, normalise, read_split, source_digest
@@ -15,24 +13,6 @@ from harness.store import Store
 
 TOPICS = ("river", "emperor", "violin", "engine", "glacier", "poet", "harbour", "comet", "orchid", "treaty")
 SIZES = {"seeds": 20, "dev": 20, "anchor": 10, "test": 30, "pool": 10}
-
-
-class HashEmbedder:
-    """Counts of hashed character trigrams, as unit rows: texts that share most trigrams are near."""
-
-    id = "trigrams@0"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.calls += 1
-        rows = np.zeros((len(texts), 256), dtype=np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for start in range(len(text) - 2):
-                row[hashlib.sha256(text[start : start + 3].encode()).digest()[0]] += 1
-            row[0] += 1e-3
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def words(seed: int, count: int) -> str:
