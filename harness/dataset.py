@@ -23,9 +23,8 @@ task_categories: [text-classification]
 configs:
 - config_name: default
   data_files:
-  - {split: train, path: data/train.parquet}
-  - {split: validation, path: data/validation.parquet}
-tags: [synthetic]
+{% for split in splits %}  - {split: {{ split }}, path: data/{{ split }}.parquet}
+{% endfor %}tags: [synthetic]
 ---
 # Synthetic {{ noun }}s of {{ name }}, up to round {{ round }}
 
@@ -60,7 +59,7 @@ def is_held_out(ident: str) -> bool:
 
 
 def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
-    """Write `data/train.parquet`, `data/validation.parquet` and the card. Same rows, same bytes."""
+    """Write `data/train.parquet`, `data/validation.parquet` (if it has rows) and the card. Same rows, same bytes."""
     import pyarrow.parquet as pq
 
     (folder / "data").mkdir()
@@ -68,12 +67,15 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
         "train": [row for row in rows if not is_held_out(row.example.id)],
         "validation": [row for row in rows if is_held_out(row.example.id)],
     }
-    for name, part in parts.items():
-        pq.write_table(_table(part), folder / "data" / FILES[name])
+    # `datasets` cannot load a split without rows, so it is left out.
+    written = [name for name, part in parts.items() if part or name == "train"]
+    for name in written:
+        pq.write_table(_table(parts[name]), folder / "data" / FILES[name])
     values: Mapping[str, object] = {
         "noun": spec.task.noun,
         "name": spec.name,
         "round": round_,
+        "splits": written,
         "train": len(parts["train"]),
         "validation": len(parts["validation"]),
         "model": spec.llm.generator.model,
@@ -116,7 +118,7 @@ def read_dataset(folder: Path) -> dict[str, list[Example]]:
     return {
         name: [
             Example(row["id"], row["text"], row["label"], _values(row["cell"]), Origin.SYNTHETIC)
-            for row in pq.read_table(folder / "data" / file).to_pylist()
+            for row in (pq.read_table(folder / "data" / file).to_pylist() if (folder / "data" / file).exists() else [])
         ]
         for name, file in FILES.items()
     }

@@ -46,7 +46,7 @@ from harness.train.students import Students
 
 PLAN_VERSION = 1
 SIEVE_VERSION = 1
-DATASET_VERSION = 1
+DATASET_VERSION = 2
 CHUNK = 16
 """Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
 SAMPLES = 8

@@ -197,7 +197,7 @@ class Sampling(Section):
 
 class Generate(Section):
     accepted_per_round: PositiveInt = 240
-    """Target: rows that pass all filters, per round."""
+    """Target: at least so many rows have to pass all filters per round; those beyond it are used too."""
     over_generation: Annotated[float, Field(ge=1, le=20)] = 3.0
     """Candidates drawn per wanted row in the first wave; later waves use the measured yield."""
     max_waves: PositiveInt = 3

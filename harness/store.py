@@ -124,8 +124,8 @@ class Store:
         """The store in `root`, which must be there already. Raises `StoreError`."""
         if not (root / "artefacts").is_dir():
             raise StoreError(
-                f"no store in {str(root)!r}. Name the folder that the run used (`runtime.store`, 'runs' if not set) with "
-                "`--store DIR`."
+                f"no store in {str(root)!r}. Name the folder that the run used (`runtime.store`, 'runs' if not set) "
+                "with `--store DIR`."
             )
         return cls(root)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ class Student:
     @classmethod
     def load(cls, folder: Path, encoder: Encoder, recipe: Train) -> Student:
         """Read what `save` wrote; only safetensors are read."""
-        upper = PeftModel.from_pretrained(encoder.fresh_upper(), str(folder), use_safetensors=True)
+        with without_peft_warnings():
+            upper = PeftModel.from_pretrained(encoder.fresh_upper(), str(folder), use_safetensors=True)
         tensors = load_file(folder / HEAD)
         head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
         head.load_state_dict(tensors)
@@ -124,7 +126,8 @@ def train(
 def adapted(encoder: Encoder, recipe: Train) -> Any:
     """The upper layers with fresh LoRA adapters. Raises `DataError` where `lora.targets` names no layer of them."""
     try:
-        return get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
+        with without_peft_warnings():
+            return get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
     except ValueError as error:
         layers = {name.rsplit(".", 1)[-1] for name, _ in encoder.fresh_upper().encoder.named_modules()}
         raise DataError(
@@ -246,6 +249,14 @@ def has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@contextmanager
+def without_peft_warnings() -> Generator[None]:
+    """peft asks transformers for attributes that have new names; nothing here can act on that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> Any:
