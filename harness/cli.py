@@ -6,18 +6,41 @@ Heavy imports stand inside the commands: `harness --help` loads neither torch no
 from __future__ import annotations
 
 import os
+import re
 import sys
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from harness.errors import HarnessError
+from harness.plaintext import printable
 
 if TYPE_CHECKING:
     from harness.records import RunReport
     from harness.replicates import Replicates
     from harness.spec import Spec
 
+
+class Commands(TyperGroup):
+    """Runs a command. An error that a person can mend becomes one paragraph and exit code 2, Ctrl-C becomes 130."""
+
+    # Not around `app()`: there typer has made an exit code of its own out of Ctrl-C already.
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("\nstopped. What was finished is kept: the same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except HarnessError as error:
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Closed-loop synthetic training data from real examples, proved on real held-out data.",
     no_args_is_help=True,
     add_completion=False,
@@ -135,7 +158,8 @@ def track(
     opened = Store.existing(store)
     found = read_run(opened, ident)
     deliver_report(found, opened)
-    print(f"compare: {ui_line(track_report(found, opened, Tracking(uri=uri, experiment=experiment)))}")
+    tracking = Tracking(uri=uri, experiment=experiment)
+    print(f"compare: {ui_line(track_report(found, opened, tracking, again=True))}")
 
 
 def _run(spec: Spec, file: Path) -> RunReport:
@@ -166,13 +190,13 @@ def _print_result(found: RunReport, spec: Spec) -> None:
     from harness.report import summary_lines
     from harness.store import Store
 
-    page, uri, fault = deliver(found, spec, Store(spec.runtime.store))
     print(f"\n{found.name}, seed {found.seed} ({found.id})")
     for line in summary_lines(found):
-        print(line)
+        print(printable(line), flush=True)
+    page, uri, fault = deliver(found, spec, Store(spec.runtime.store))
     print(f"report: {page}")
     if fault:
-        print(f"note: not in MLflow yet: {fault}")
+        print(f"note: not in MLflow yet: {printable(fault)}")
     elif uri:
         from harness.tracking import ui_line
 
@@ -207,45 +231,30 @@ def _points(value: float | None) -> str:
 
 
 def _numbers(text: str) -> list[int]:
-    from harness.errors import HarnessError
-
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
-        raise HarnessError(f"--seeds {text!r}: give different whole numbers with commas between them, e.g. 0,1,2.")
-    return [int(part) for part in parts]
+    numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,9}", part)]
+    if len(set(numbers)) != len(parts):
+        raise HarnessError(
+            f"--seeds {text[:100]!r}: give different whole numbers of at most nine digits with commas between them, "
+            "e.g. 0,1,2."
+        )
+    return numbers
 
 
 def main() -> None:
-    """Entry point: errors that a person can mend become one paragraph and exit code 2, Ctrl-C becomes 130."""
+    """Entry point. What is no `HarnessError` stays a traceback: it is a defect of the harness."""
     # A waiting OpenMP thread that spins takes the core that another one needs: on a busy machine training slows many
     # times over. Read when torch loads, so it has to be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        app(standalone_mode=False)
-    except KeyboardInterrupt:
-        print("\nstopped. What was finished is kept: the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        sys.exit(_exit_code(error))
-
-
-def _exit_code(error: Exception) -> int:
-    """Print what a person can mend; raise everything else again."""
-    import click
-
-    from harness.errors import HarnessError
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, (click.exceptions.Abort, click.exceptions.Exit)):
-        return getattr(error, "exit_code", 1)
-    if isinstance(error, HarnessError):
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    raise error
+    # The bars of libraries would write between our own lines.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # A log or a terminal that lacks a character must not cost a result.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()
 
 
 if __name__ == "__main__":

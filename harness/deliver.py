@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -9,7 +10,7 @@ from harness.records import RunReport
 from harness.spec import Spec, Tracking
 from harness.store import Store, digest
 
-TRACKED = "tracked.json"
+TRACKED = "tracked"
 ADAPTER = "adapter/"
 
 
@@ -24,7 +25,6 @@ def deliver_report(report: RunReport, store: Store, *, again: bool = False) -> P
     if again or not page.exists():
         from harness.report import write_report
 
-        folder.mkdir(parents=True, exist_ok=True)
         return write_report(report, folder)
     return page
 
@@ -35,15 +35,16 @@ def tracking_uri(tracking: Tracking, store: Store) -> str:
     return tracking.uri or default_uri(store.root)
 
 
-def track_report(report: RunReport, store: Store, tracking: Tracking) -> str:
-    """Show a run in MLflow, unless this very report is there already. Raises `StoreError` if MLflow is out of reach."""
+def track_report(report: RunReport, store: Store, tracking: Tracking, *, again: bool = False) -> str:
+    """Show a run in MLflow unless a marker beside the page says that it was; `again` asks MLflow itself. Returns the
+    URI, raises `StoreError` if MLflow is out of reach."""
+    from harness.tracking import LAYOUT, track
+
     uri = tracking_uri(tracking, store)
     marker = report_folder(store, report.id) / TRACKED
-    stamp = digest([uri, tracking.experiment])
-    if marker.exists() and marker.read_text() == stamp:
+    stamp = digest([uri, tracking.experiment, LAYOUT]).encode()
+    if not again and marker.exists() and marker.read_bytes() == stamp:
         return uri
-    from harness.tracking import track
-
     adapters = {
         name.removeprefix(ADAPTER): store.find(ident).path
         for name, ident in report.artefacts.items()
@@ -58,7 +59,9 @@ def track_report(report: RunReport, store: Store, tracking: Tracking) -> str:
         datasets={each.dataset: store.find(each.dataset).path for each in report.rounds},
         prompts=prompt_texts(),
     )
-    marker.write_text(stamp)
+    # Without the marker the next run only asks MLflow once more.
+    with suppress(OSError):
+        marker.write_bytes(stamp)
     return uri
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from eval.gap import pooled_recovered
 from eval.intervals import Pooled
 from eval.outcomes import Metric, ScoredRun
 from eval.score import pooled_paired_difference
+from harness.errors import StoreError
 from harness.real import read_split
 from harness.records import RunReport
 from harness.scoring import REFERENCE, decision_of, predictions_of
@@ -28,7 +31,7 @@ class Replicates:
 
 
 def pool(reports: Sequence[RunReport], store: Store, metric: Metric, resamples: int) -> Replicates:
-    """Pool finished runs of one spec. Raises `StoreError` for a run whose evaluation is gone."""
+    """Pool finished runs of one spec. Raises `StoreError` for a run whose evaluation is gone or damaged."""
     runs = [scored_run(report, store) for report in reports]
     shared = set.intersection(*(set(run.predictions) for run in runs)) - {REFERENCE}
     arms = [arm for arm in reports[0].test if arm in shared]
@@ -38,10 +41,18 @@ def pool(reports: Sequence[RunReport], store: Store, metric: Metric, resamples: 
 
 def scored_run(report: RunReport, store: Store) -> ScoredRun:
     """The test items of a finished run (it opened them; reading again is no new look) and every arm's predictions."""
-    evaluation = store.find(report.artefacts["evaluation"])
+    ident = report.artefacts["evaluation"]
+    try:
+        predictions = predictions_of(store.find(ident).path)
+    except (StoreError, OSError, ValidationError) as error:
+        raise StoreError(
+            f"the test predictions of {report.id} cannot be read: {error}. Delete the folders of {report.id} and "
+            f"{ident} below {str(store.root / 'artefacts')!r}, then run the same command again: they are made anew "
+            "from the models that are there."
+        ) from error
     adapters = {
-        name.removeprefix(ADAPTER): ident for name, ident in report.artefacts.items() if name.startswith(ADAPTER)
+        name.removeprefix(ADAPTER): found for name, found in report.artefacts.items() if name.startswith(ADAPTER)
     }
     seal = read_split(store.find(report.artefacts["split"])).test
     examples = seal.open(store, report.id, decision_of(adapters)).examples
-    return ScoredRun(examples, predictions_of(evaluation.path))
+    return ScoredRun(examples, predictions)

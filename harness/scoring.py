@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.gap import gap
+from eval.gap import gap, source_gap
 from eval.score import compare, evaluate
 from harness.arms import Material, rows_of
 from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Role
@@ -14,7 +14,7 @@ from harness.rounds import Bench
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
 
-VERSION = 1
+VERSION = 2
 REFERENCE = "seeds"
 """The arm that every other one is compared with."""
 DEV_ARMS = ("seeds", "synthetic", "mixed", "real", "synthetic_equal")
@@ -108,13 +108,17 @@ def score(
             examples=examples,
             loop=answers.get("mixed"),
             seeds=answers.get(REFERENCE),
-            # At equal training size: where there are more synthetic rows than pool rows, the cut arm stands in.
-            synthetic=answers.get("synthetic_equal") or answers.get("synthetic"),
+            synthetic=answers.get("synthetic"),
             real=answers.get("real"),
             all_real=answers.get("all_real"),
             synthetic_examples=held_out,
             synthetic_on_synthetic=on_synthetic,
         )
+        if "synthetic_equal" in answers:
+            # At equal training size: where there are more synthetic rows than pool rows, the cut arm stands in.
+            cut = answers["synthetic_equal"]
+            source = source_gap(rule.metric, examples, answers.get("real"), cut, resamples=rule.resamples, seed=seed)
+            gaps = replace(gaps, source=source)
         write_json(folder / "scores.json", _Saved, _Saved(reports, tuple(comparisons), gaps))
 
     artefact = bench.store.once("evaluation", VERSION, build, inputs=inputs, parents=parents, seed=seed)

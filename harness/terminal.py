@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.plaintext import printable
 from harness.progress import Advance
 from harness.progress import Progress as Watched
 from harness.provenance import Node
@@ -50,7 +51,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def stage(self, name: str, total: int) -> Advance:
-        task = self._progress.add_task(name, total=total)
+        task = self._progress.add_task(printable(name), total=total)
         self._tasks[name] = task
         return lambda steps: self._progress.advance(task, steps)
 
@@ -60,7 +61,7 @@ class Bars:
             self._progress.stop_task(task)
 
     def note(self, text: str) -> None:
-        self._console.print(Text(f"note: {text}", style="yellow"))
+        self._console.print(Text(f"note: {printable(text)}", style="yellow"))
 
 
 class Lines:
@@ -75,6 +76,7 @@ class Lines:
     def stage(self, name: str, total: int) -> Advance:
         now = time.monotonic()
         self._done[name], self._total[name], self._start[name], self._said[name] = 0, total, now, now
+        print(f"{printable(name)}: 0/{total}", flush=True)
 
         def advance(steps: int) -> None:
             self._done[name] += steps
@@ -85,17 +87,17 @@ class Lines:
         return advance
 
     def done(self, name: str) -> None:
-        self._say(name, "done, ")
+        self._say(name, "done, " if self._done[name] >= self._total[name] else "ended, ")
 
     def note(self, text: str) -> None:
-        print(f"note: {text}", flush=True)
+        print(f"note: {printable(text)}", flush=True)
 
     def _say(self, name: str, word: str = "") -> None:
         spent = time.monotonic() - self._start[name]
         done, total = self._done[name], self._total[name]
         rate = done / spent if spent > 0 else 0.0
         left = "" if word or not rate else f", {max(0, total - done) / rate:.0f} s left"
-        print(f"{name}: {word}{done}/{total}, {rate:.1f}/s, {spent:.0f} s{left}", flush=True)
+        print(f"{printable(name)}: {word}{done}/{total}, {rate:.1f}/s, {spent:.0f} s{left}", flush=True)
 
 
 @contextmanager
@@ -107,7 +109,7 @@ def watching() -> Generator[Watched]:
     console = Console()
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
@@ -119,14 +121,19 @@ def watching() -> Generator[Watched]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A plain table; numbers to the right."""
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    """A plain table; numbers to the right. What stands in it is shown as it is: no markup, no control characters."""
+    table = Table(box=SIMPLE_HEAD, show_header=any(columns))
     for index, column in enumerate(columns):
         number = bool(rows) and all(_numeric(row[index]) for row in rows)
-        table.add_column(Text(column), justify="right" if number else "left")
+        table.add_column(_plain(column), justify="right" if number else "left")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        table.add_row(*map(_plain, row))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(_plain(title), table, sep="\n")
+
+
+def _plain(value: object) -> Text:
+    return Text(printable(str(value)))
 
 
 def _numeric(value: object) -> bool:
@@ -134,24 +141,25 @@ def _numeric(value: object) -> bool:
 
 
 def print_tree(node: Node) -> None:
-    """An ancestry, parents below their children."""
+    """An ancestry, parents below their children, shown as it is like a table."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(_branch(Tree(_heading(node), guide_style="dim"), node))
 
 
 def _branch(tree: Tree, node: Node) -> Tree:
     for name, value in node.facts:
-        tree.add(Text.assemble((f"{name}: ", "bold"), value))
+        tree.add(Text.assemble((f"{printable(name)}: ", "bold"), printable(value)))
     for child in node.children:
         _branch(tree.add(_heading(child)), child)
     return tree
 
 
 def _heading(node: Node) -> Text:
-    text = Text.assemble((f"{node.link}: " if node.link else "", "dim"), (node.id, "bold"))
-    text.append(f"  {node.summary}" if node.summary else "")
+    link = printable(f"{node.link}: ") if node.link else ""
+    text = Text.assemble((link, "dim"), (printable(node.id), "bold"))
+    text.append(printable(f"  {node.summary}") if node.summary else "")
     if node.damaged:
-        text.append(f"  damaged: {', '.join(node.damaged)}", style="red")
+        text.append(printable(f"  damaged: {', '.join(node.damaged)}"), style="red")
     if node.repeated:
         text.append("  (shown above)", style="dim")
     return text

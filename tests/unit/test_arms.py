@@ -69,3 +69,8 @@ def test_a_draw_is_random_and_otherwise_as_the_labels_fall() -> None:
     share = [sum(one.label == "b" for one in draw(pool, 200, chance)) for chance in range(20)]
     assert len(set(share)) > 3
     assert 15 < sum(share) / 20 < 25
+
+
+def test_a_rare_label_is_never_left_out() -> None:
+    pool = [seed(i, str(i), "b" if i == 500 else "a") for i in range(1000)]
+    assert all(sum(one.label == "b" for one in draw(pool, 10, chance)) == 1 for chance in range(20))

@@ -1,0 +1,65 @@
+"""Finished runs in a store, made by hand: a split, the test predictions of some arms, the opening and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from factories import LABELS, make_run_report, sha
+
+from harness.loop import REPORT
+from harness.records import Example, Origin, Prediction, Role, RunReport, SplitInfo, Status
+from harness.scoring import decision_of
+from harness.seal import TestSeal, role_file, write_examples
+from harness.store import Store, write_json
+from harness.texts import Slicer
+from harness.train.students import write_predictions
+
+ITEMS = 100
+NAMES = list(LABELS)
+
+
+def finish(store: Store, seed: int, right: Mapping[str, int]) -> RunReport:
+    """A finished run of `seed` in which arm `a` is right on the first `right[a]` of 100 test items of its own."""
+    examples = tuple(
+        Example(f"real-{seed:04}{i:08}", f"test item {seed} {i}", NAMES[i % 3], {}, Origin.REAL) for i in range(ITEMS)
+    )
+    split = store.once("split", 1, lambda folder: _write_split(folder, seed, examples), inputs={}, seed=seed)
+    evaluation = store.once(
+        "evaluation", 1, lambda folder: _write_predictions(folder, examples, right), inputs=dict(right), seed=seed
+    )
+    adapters = {arm: f"adapter-{sha(f'{arm} {seed}')[:16]}" for arm in right}
+    plain = make_run_report()
+    draft = replace(
+        plain,
+        seed=seed,
+        test={arm: replace(plain.test["mixed"], arm=arm) for arm in right},
+        artefacts={"split": split.id, "evaluation": evaluation.id}
+        | {f"adapter/{arm}": ident for arm, ident in adapters.items()},
+    )
+    ident, _ = store.id_of("run", 1, {}, {}, seed)
+    report = replace(draft, id=ident)
+    store.once("run", 1, lambda folder: write_json(folder / REPORT, RunReport, report), inputs={}, seed=seed)
+    TestSeal(split.id, sha(str(seed)), split / role_file(Role.TEST)).open(store, ident, decision_of(adapters))
+    return report
+
+
+def _write_split(folder: Path, seed: int, test: tuple[Example, ...]) -> None:
+    sizes = {role: len(test) if role is Role.TEST else 0 for role in Role}
+    hashes = {role: sha(str(seed)) for role in Role}
+    write_json(folder / "info.json", SplitInfo, SplitInfo("split-x", sizes, hashes, {}, {}))
+    write_json(folder / "warnings.json", tuple[str, ...], ())
+    write_json(folder / "slicer.json", Slicer, Slicer(None, None))
+    for role in Role:
+        write_examples(folder / role_file(role), test if role is Role.TEST else ())
+
+
+def _write_predictions(folder: Path, examples: tuple[Example, ...], right: Mapping[str, int]) -> None:
+    for arm, count in right.items():
+        (folder / arm).mkdir()
+        answers = [
+            Prediction(one.id, Status.OK, one.label if i < count else NAMES[(NAMES.index(one.label) + 1) % 3], 0.9)
+            for i, one in enumerate(examples)
+        ]
+        write_predictions(folder / arm, answers)
