@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.bench import Harvest
 from harness.dryrun import REPLIES, Rehearsal
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
 from harness.records import Cost, Plan
-from harness.rounds import Harvest, refill
+from harness.rounds import refill
 from harness.spec import Endpoint, Spec
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -179,10 +181,16 @@ def _loop(spec: Spec, base: Path) -> RunReport:
     import harness.loop as loop
     from harness.terminal import watching
 
+    # asyncio replaces Python's own handler by one that waits for the next await, which training never reaches.
+    signal.signal(signal.SIGINT, _interrupt)
     if spec.data.source.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
     with watching() as progress:
         return loop.run(spec, base, progress)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _print_result(found: RunReport, spec: Spec) -> None:

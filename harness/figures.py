@@ -143,7 +143,7 @@ def confusion(report: RunReport) -> bytes | None:
 
 def funnel(report: RunReport) -> bytes | None:
     """How many candidates of all rounds and cells were left after each stage; None without a funnel."""
-    totals = funnel_totals([row for each in report.rounds for row in each.funnel])
+    totals = funnel_totals(last_funnel(report))
     if not totals:
         return None
     first = max(1, next(iter(totals.values())))
@@ -161,7 +161,7 @@ def funnel(report: RunReport) -> bytes | None:
 
 def coverage(report: RunReport) -> bytes | None:
     """Label × value of every other dimension: accepted / planned candidates of all rounds, colour = accepted."""
-    rows = [row for each in report.rounds for row in each.funnel]
+    rows = last_funnel(report)
     wanted = _spec_order(report)
     labels = _in_order((row.values["label"] for row in rows), wanted.get("label", ()))
     dimensions = [name for name in dict.fromkeys(key for row in rows for key in row.values) if name != "label"]
@@ -226,6 +226,11 @@ def paired_slices(before: EvalReport | None, after: EvalReport | None) -> list[t
         return []
     new = {score.slice: score for score in after.slices if score.value is not None}
     return [(old, new[old.slice]) for old in before.slices if old.value is not None and old.slice in new]
+
+
+def last_funnel(report: RunReport) -> Sequence[FunnelRow]:
+    """The funnel of the last round, which counts the candidates of all rounds."""
+    return report.rounds[-1].funnel if report.rounds else ()
 
 
 def funnel_totals(rows: Sequence[FunnelRow]) -> dict[str, int]:

@@ -73,12 +73,11 @@ def labeller(
     fitted: CrossFitted, students: Students, current: Artefact | None, waves: Sequence[Sequence[Candidate]]
 ) -> Labeller:
     """The labeller's answer for all candidates, wave by wave so that a wave's answers are computed once."""
-    blocks: list[NDArray[np.float64]] = []
-    for wave in waves:
-        texts = [one.example.text for one in wave]
-        block = fitted.probabilities(texts)
-        if current is not None:
-            block = (block + students.probabilities(current, texts)) / 2
-        blocks.append(block)
-    probabilities = np.concatenate([np.zeros((0, len(students.labels))), *blocks])
-    return Labeller(tuple(students.labels), probabilities, fitted.out_of_fold())
+    texts = [[one.example.text for one in wave] for wave in waves]
+    none = np.zeros((0, len(students.labels)))
+    seeds_only = np.concatenate([none, *(fitted.probabilities(block) for block in texts)])
+    joined = seeds_only
+    if current is not None:
+        own = np.concatenate([none, *(students.probabilities(current, block) for block in texts)])
+        joined = (seeds_only + own) / 2
+    return Labeller(tuple(students.labels), joined, seeds_only, fitted.out_of_fold())

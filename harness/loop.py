@@ -7,31 +7,61 @@ a finished one is only read.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness import real, rounds, scoring
+from harness.bench import Bench, Harvest, Spender
+from harness.decisions import gate_of, keep_plan
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
+from harness.filters import TABLE
 from harness.filters.leakage import overlaps
+from harness.generate import feedback, produce
 from harness.generate.feedback import first_plan, next_plan
+from harness.generate.prompts import templates_digest
 from harness.labelling import CrossFitted
 from harness.llm.client import open_client
+from harness.machine import device_of, use_threads, versions
+from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Progress, Watch
 from harness.real import load_real, source_digest
 from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
-from harness.rounds import Bench, Harvest, Spender, funnel_of, gate_of, harvest, keep_plan, samples_of
+from harness.rounds import harvest
 from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
 from harness.spec import Spec
 from harness.specfile import resolved
-from harness.store import Artefact, Store, read_json, write_json
-from harness.train.students import Students
+from harness.store import Artefact, Store, digest, read_json, write_json
+from harness.train import students
+from harness.train.students import Students, student_digest
 
-VERSION = 1
+VERSION = 2
 REPORT = "report.json"
+STAGE_VERSIONS = {
+    "split": real.VERSION,
+    "generate": produce.VERSION,
+    "feedback": feedback.VERSION,
+    "sieve": rounds.SIEVE_VERSION,
+    "dataset": rounds.DATASET_VERSION,
+    "train": students.TRAIN_VERSION,
+    "predict": students.PREDICT_VERSION,
+    "evaluation": scoring.VERSION,
+    **{f"filter {item.name}": item.version for item in TABLE},
+}
+"""A stage that is mended makes every finished run another one, so that no wrong number outlives its cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What had been spent, in calls and in seconds by kind of stage, when a round began."""
+
+    spent: Cost
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +80,13 @@ def run_id(spec: Spec, base: Path) -> tuple[str, str]:
 
 
 def _identity(spec: Spec, base: Path) -> dict[str, object]:
-    return {"spec": resolved(spec), "source": source_digest(spec, base)}
+    """What makes a run: the spec, the bytes of its data and of its student, and the versions of all stages."""
+    return {
+        "spec": resolved(spec),
+        "source": source_digest(spec, base),
+        "student": student_digest(spec, base),
+        "versions": {**STAGE_VERSIONS, "templates": templates_digest()},
+    }
 
 
 def finished(spec: Spec, base: Path) -> RunReport | None:
@@ -65,7 +101,13 @@ def read_run(store: Store, ident: str) -> RunReport:
     artefact = store.find(ident)
     if not artefact.id.startswith("run-"):
         raise StoreError(f"{artefact.id!r} is no run. Runs in {str(store.root)!r}: {list(store.ids('run'))!r}.")
-    return read_json(artefact / REPORT, RunReport)
+    try:
+        return read_json(artefact / REPORT, RunReport)
+    except (OSError, ValidationError) as error:
+        raise StoreError(
+            f"the report of {artefact.id} is damaged. Delete {str(artefact.path)!r}, then run the experiment again: "
+            "the report is made anew from the stages that are there."
+        ) from error
 
 
 def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
@@ -80,7 +122,8 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     store = Store(spec.runtime.store)
     ident, _ = run_id(spec, base)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    with _client(spec, store, ident) as llm:
+    store.sweep()
+    with _client(spec, store) as llm:
         report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started))
     store.once(
         "run",
@@ -92,55 +135,70 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     return read_run(store, ident)
 
 
-def _client(spec: Spec, store: Store, ident: str) -> AbstractContextManager[Spender]:
-    return open_client(spec, store.root, scope=ident)
+def _client(spec: Spec, store: Store) -> AbstractContextManager[Spender]:
+    """Spending is counted for the spec without its budget: who raises the budget goes on, not again from zero."""
+    scope = digest({"spec": {key: part for key, part in resolved(spec).items() if key != "budget"}})
+    return open_client(spec, store.root, scope=scope)
 
 
 async def _closed_loop(
     spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str
 ) -> RunReport:
+    mark = _Mark(llm.spent, {})
     bench = await _set_up(spec, base, store, llm, watch)
-    rounds: list[Round] = []
+    done: list[Round] = []
     best = 0
-    plan = first_plan(spec, [bench.data.artefact.id])
     while True:
-        current = rounds[-1].adapters["mixed"] if rounds else None
-        done = await _round(bench, plan, rounds, current)
-        better = not rounds or _dev(done, spec) > _dev(rounds[best], spec) + spec.stop.min_gain
-        best = len(rounds) if better else best
-        rounds.append(replace(done, report=replace(done.report, is_best=better)))
-        stop = _stop(rounds, best, spec)
-        rounds[-1] = replace(rounds[-1], report=replace(rounds[-1].report, stop=stop))
+        plan, plan_id = await _plan(bench, done)
+        done.append(await _round(bench, plan, plan_id, done, mark))
+        mark = _Mark(llm.spent, dict(watch.seconds))
+        best = _best(done, best, spec)
+        stop = _stop(done, best, spec)
         if stop:
             break
-        plan = await _next(bench, rounds[-1])
-    return _test(bench, rounds, best, ident, started)
+    return _test(bench, _judged(done, best, stop), best, ident, started)
+
+
+def _best(done: Sequence[Round], best: int, spec: Spec) -> int:
+    """The round that counts: a later one only if it gains more than η on dev (Ladder), or reaches the target."""
+    last, target = len(done) - 1, spec.stop.target
+    reached = target is not None and _dev(done[last], spec) >= target
+    return last if reached or _dev(done[last], spec) > _dev(done[best], spec) + spec.stop.min_gain else best
+
+
+def _judged(done: Sequence[Round], best: int, stop: str) -> list[Round]:
+    """The rounds with what is known only at the end: which one counts, and why the last was the last."""
+    last = len(done) - 1
+    return [
+        replace(one, report=replace(one.report, is_best=index == best, stop=stop if index == last else ""))
+        for index, one in enumerate(done)
+    ]
 
 
 async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch) -> Bench:
     """Real data, embedder, students, labeller and the judge's gate."""
-    device = _device(spec)
+    device = device_of(spec)
     threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
-    _use_threads(threads)
+    use_threads(threads)
     embedder = SentenceEmbedder(store.root, device)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)
     for warning in data.warnings:
         watch.note(warning)
-    students = Students(spec, store, embedder, device, watch)
+    students = Students(spec, store, embedder, device, watch, base)
     rule = spec.filters.consistency
     seeds = data.examples[Role.SEEDS]
-    fitted = CrossFitted(students, seeds, rule.folds, spec.seed, data.artefact.id) if rule.enabled else None
-    gate = await gate_of(spec, seeds, llm, watch)
+    split = data.artefact.id
+    fitted = CrossFitted(students, seeds, rule.folds, spec.seed, split) if rule.enabled else None
+    gate = await gate_of(spec, seeds, split, llm, store, watch)
     return Bench(spec, store, data, embedder, students, fitted, gate, llm, watch)
 
 
-async def _round(bench: Bench, plan: Plan, earlier: Sequence[Round], current: Artefact | None) -> Round:
-    """Generate, filter, train and evaluate on dev."""
+async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round], mark: _Mark) -> Round:
+    """Generate, filter, train and evaluate on dev. Cost and time count from `mark`, the end of the round before."""
     spec = bench.spec
-    spent = bench.llm.spent
-    plan_id = keep_plan(bench, plan).id
+    current = earlier[-1].adapters["mixed"] if earlier else None
     before = earlier[-1].harvest if earlier else Harvest()
     now = await harvest(bench, plan, plan_id, before, current)
     material = now.material(bench.data)
@@ -151,7 +209,8 @@ async def _round(bench: Bench, plan: Plan, earlier: Sequence[Round], current: Ar
     if "all_real" in spec.evaluate.arms:
         adapters |= train_arms(bench, ["all_real"], material, now.dataset)
     scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, now.held_out())
-    own = [wave for wave in now.waves if wave.artefact not in {one.artefact for one in before.waves}]
+    own = [wave for wave in now.waves if wave.round == plan.round]
+    of_round = {one.id for wave in own for one in wave.candidates}
     report = RoundReport(
         round=plan.round,
         plan=plan,
@@ -159,9 +218,9 @@ async def _round(bench: Bench, plan: Plan, earlier: Sequence[Round], current: Ar
         dataset=now.dataset,
         adapters=scored.adapters,
         planned=sum(quota.candidates for wave in own for quota in wave.quotas),
-        generated=sum(len(wave.candidates) + len(wave.failures) for wave in own),
+        generated=sum(wave.answered for wave in own),
         parsed=sum(len(wave.candidates) for wave in own),
-        accepted=len(now.sieved.accepted) - len(before.sieved.accepted),
+        accepted=sum(example.id in of_round for example in now.sieved.accepted),
         accepted_total=len(now.sieved.accepted),
         target=spec.generate.accepted_per_round * plan.round,
         shortfall=now.shortfall,
@@ -172,20 +231,39 @@ async def _round(bench: Bench, plan: Plan, earlier: Sequence[Round], current: Ar
         dev=scored.reports,
         comparisons=scored.comparisons,
         gap=scored.gap,
-        cost=_since(bench.llm.spent, spent),
+        cost=_since(bench.llm.spent, mark.spent),
         samples=samples_of(now),
         is_best=False,
         stop="",
-        seconds=dict(bench.watch.seconds),
+        seconds={kind: spent - mark.seconds.get(kind, 0.0) for kind, spent in bench.watch.seconds.items()},
     )
+    for fault in faults_of(own, now, spec):
+        bench.watch.note(fault)
     return Round(report, now, scored, adapters)
 
 
-async def _next(bench: Bench, done: Round) -> Plan:
+async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
+    """The next plan and its artefact: the first from the spec, a later one from the last dev report."""
+    if not done:
+        parents = [bench.data.artefact.id]
+
+        async def make() -> Plan:
+            return first_plan(bench.spec, parents)
+
+    else:
+        last = done[-1]
+        parents = [last.report.plan_id, last.scored.artefact]
+
+        async def make() -> Plan:
+            return await _next(bench, last, parents)
+
+    return await keep_plan(bench, len(done) + 1, parents, make)
+
+
+async def _next(bench: Bench, done: Round, parents: Sequence[str]) -> Plan:
     """The dev report, and nothing else of dev, becomes the next plan."""
     report = DevReport(done.scored.reports["mixed"])
     number = done.report.round + 1
-    parents = [done.report.plan_id, done.scored.artefact]
 
     def overlap(text: str) -> str:
         guard = bench.data.guard()
@@ -258,7 +336,7 @@ def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started:
             "evaluation": final.artefact,
             **{f"adapter/{arm}": adapter for arm, adapter in final.adapters.items()},
         },
-        versions=_versions(),
+        versions=versions(),
         started=started,
         seconds=dict(bench.watch.seconds),
     )
@@ -273,28 +351,3 @@ def _since(now: Cost, before: Cost) -> Cost:
         now.completion_tokens - before.completion_tokens,
         now.usd - before.usd,
     )
-
-
-def _device(spec: Spec) -> str:
-    if spec.runtime.device != "auto":
-        return spec.runtime.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _use_threads(threads: int | None) -> None:
-    from harness.train.classifier import free_cores, set_threads
-
-    set_threads(threads or free_cores())
-
-
-def _versions() -> dict[str, str]:
-    names = ("synthetic-data-harness", "torch", "transformers", "peft", "xllamacpp", "openai", "numpy")
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found

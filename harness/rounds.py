@@ -4,162 +4,36 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness import dataset
-from harness.arms import Material
-from harness.dataset import Accepted, is_held_out
-from harness.embed import Embedder
+from harness.bench import Bench, Harvest, Wave
+from harness.decisions import judge_identity
 from harness.errors import BudgetError
 from harness.filters import enabled
-from harness.filters.base import Context
+from harness.filters.base import Context, Labeller
 from harness.filters.duplicates import calibrate
-from harness.filters.funnel import Sieved, funnel, sieve
-from harness.filters.judge import gate_calls, open_gate
+from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
-from harness.labelling import CrossFitted, labeller
-from harness.llm.client import Llm
-from harness.progress import Watch
-from harness.real import RealData
-from harness.records import (
-    Calibration,
-    Candidate,
-    Cost,
-    Decision,
-    Example,
-    FilterWorth,
-    FunnelRow,
-    GateReport,
-    ParseFailure,
-    Plan,
-    Quota,
-    Role,
-    Sample,
-    Verdict,
-)
+from harness.labelling import labeller
+from harness.records import Calibration, Candidate, Example, FilterWorth, ParseFailure, Plan, Quota, Role, Verdict
 from harness.spec import Spec
-from harness.store import Artefact, Store, digest, read_json, read_lines, write_json, write_lines
-from harness.train.students import Students
+from harness.store import Artefact, digest, read_json, read_lines, write_json, write_lines
 
-PLAN_VERSION = 1
-SIEVE_VERSION = 1
+SIEVE_VERSION = 2
 DATASET_VERSION = 2
 CHUNK = 16
 """Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
-SAMPLES = 8
-"""Rows of each outcome that the report shows."""
-
-
-class Spender(Llm, Protocol):
-    """The LLM client, and what this run has spent so far (earlier processes included)."""
-
-    @property
-    def spent(self) -> Cost: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What every stage of a run works with."""
-
-    spec: Spec
-    store: Store
-    data: RealData
-    embedder: Embedder
-    students: Students
-    fitted: CrossFitted | None
-    gate: GateReport | None
-    llm: Spender
-    watch: Watch
-
-    def section(self, *names: str) -> dict[str, object]:
-        """Parts of the spec as JSON, for artefact keys."""
-        tree = self.spec.model_dump(mode="json", include=set(names))
-        return {name: tree[name] for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """One wave of generation and its artefact."""
-
-    artefact: str
-    quotas: tuple[Quota, ...]
-    candidates: tuple[Candidate, ...]
-    failures: tuple[ParseFailure, ...]
-    out_of_budget: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Calibrated:
     value: Calibration | None
-
-
-@dataclass(frozen=True, slots=True)
-class Harvest:
-    """Everything asked for so far, over all rounds, and what the last sieve said of it."""
-
-    waves: tuple[Wave, ...] = ()
-    sieved: Sieved = field(default_factory=lambda: Sieved((), ()))
-    worth: tuple[FilterWorth, ...] = ()
-    calibration: Calibration | None = None
-    verdicts: str = ""
-    dataset: str = ""
-    shortfall: str = ""
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        return [one for wave in self.waves for one in wave.candidates]
-
-    @property
-    def failures(self) -> list[ParseFailure]:
-        return [one for wave in self.waves for one in wave.failures]
-
-    @property
-    def quotas(self) -> list[Quota]:
-        return [quota for wave in self.waves for quota in wave.quotas]
-
-    @property
-    def out_of_budget(self) -> bool:
-        return any(wave.out_of_budget for wave in self.waves)
-
-    def accepted(self) -> list[Accepted]:
-        by_id = {one.id: one for one in self.candidates}
-        return [Accepted(example, by_id[example.id]) for example in self.sieved.accepted]
-
-    def material(self, data: RealData) -> Material:
-        """Training rows of the arms; what is kept for the transfer gap is in none of them."""
-        return Material(
-            seeds=data.examples[Role.SEEDS],
-            pool=data.examples.get(Role.POOL, ()),
-            accepted=[example for example in self.sieved.accepted if not is_held_out(example.id)],
-            raw=[one.example for one in self.candidates if not is_held_out(one.id)],
-        )
-
-    def held_out(self) -> list[Example]:
-        """Accepted synthetic rows that no arm is trained on."""
-        return [example for example in self.sieved.accepted if is_held_out(example.id)]
-
-
-async def gate_of(spec: Spec, seeds: Sequence[Example], llm: Llm, watch: Watch) -> GateReport | None:
-    """The judge's gate, opened once per run. None where the judge is off."""
-    if not spec.filters.judge.enabled:
-        return None
-    with watch.stage("judging", "judge's gate", gate_calls(len(seeds), spec)) as advance:
-        return await open_gate(seeds, llm, spec, advance)
-
-
-def keep_plan(bench: Bench, plan: Plan) -> Artefact:
-    """The plan as an artefact, found again by its content."""
-    content = digest([[quota.cell.id, quota.candidates] for quota in plan.quotas] + [list(plan.changes)])
-    return bench.store.once(
-        "plan",
-        PLAN_VERSION,
-        lambda folder: write_json(folder / "plan.json", Plan, plan),
-        inputs={"round": plan.round, "content": content, "guidance": [str(item) for item in plan.guidance]},
-        parents={f"parent {index}": parent for index, parent in enumerate(plan.parents)},
-    )
 
 
 async def harvest(bench: Bench, plan: Plan, plan_id: str, before: Harvest, current: Artefact | None) -> Harvest:
@@ -252,6 +126,7 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
     return Wave(
         artefact.id,
+        plan.round,
         tuple(quotas),
         tuple(read_lines(artefact / "candidates.jsonl", Candidate)),
         failures,
@@ -292,7 +167,7 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) 
     inputs = {
         **bench.section("filters", "task"),
         "versions": {item.name: item.version for item in filters},
-        "judge": spec.llm.judge.model_dump(mode="json", exclude={"api_key_env", "price"}),
+        "judge": judge_identity(spec),
         "embedder": bench.embedder.id,
         "gate": None if bench.gate is None else bench.gate.passed,
     }
@@ -334,10 +209,7 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) 
 def _context(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> Context:
     by_wave = [wave.candidates for wave in waves]
     says = labeller(bench.fitted, bench.students, current, by_wave) if bench.fitted else None
-    difficulty = says.probabilities if says else None
-    if current is not None:
-        texts = [one.example.text for wave in by_wave for one in wave]
-        difficulty = bench.students.probabilities(current, texts)
+    difficulty = _difficulty(bench, waves, current, says)
     return Context(
         spec=bench.spec,
         candidates=[one for wave in by_wave for one in wave],
@@ -351,6 +223,21 @@ def _context(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> C
     )
 
 
+def _difficulty(
+    bench: Bench, waves: Sequence[Wave], current: Artefact | None, says: Labeller | None
+) -> NDArray[np.float64] | None:
+    """p(label) under the current student. What it was trained on it finds easy, so for rows of earlier rounds the
+    students of the seeds answer."""
+    if current is None:
+        return None if says is None else says.seeds_only
+    own = [bench.students.probabilities(current, [one.example.text for one in wave.candidates]) for wave in waves]
+    answers = np.concatenate(own)
+    if says is not None:
+        older = sum(len(wave.candidates) for wave in waves if wave.round < waves[-1].round)
+        answers[:older] = says.seeds_only[:older]
+    return answers
+
+
 def _with_dataset(bench: Bench, now: Harvest, round_: int, shortfall: str) -> Harvest:
     names = [item.name for item in enabled(bench.spec.filters)]
     rows = now.accepted()
@@ -362,32 +249,3 @@ def _with_dataset(bench: Bench, now: Harvest, round_: int, shortfall: str) -> Ha
         parents={"verdicts": now.verdicts},
     )
     return Harvest(now.waves, now.sieved, now.worth, now.calibration, now.verdicts, artefact.id, shortfall)
-
-
-def funnel_of(now: Harvest, spec: Spec) -> tuple[FunnelRow, ...]:
-    """The funnel over all rounds so far."""
-    return funnel(enabled(spec.filters), now.quotas, now.candidates, now.failures, now.sieved.verdicts)
-
-
-def samples_of(now: Harvest) -> tuple[Sample, ...]:
-    """A few candidates of each outcome (kept, relabelled, dropped by each filter), the first by id."""
-    labels = {example.id: example.label for example in now.sieved.accepted}
-    verdicts: dict[str, list[Verdict]] = {}
-    for verdict in now.sieved.verdicts:
-        verdicts.setdefault(verdict.candidate, []).append(verdict)
-    shown: dict[str, int] = {}
-    out: list[Sample] = []
-    for one in sorted(now.candidates, key=lambda candidate: candidate.id):
-        own = tuple(verdicts.get(one.id, ()))
-        outcome = _outcome(own)
-        if shown.get(outcome, 0) < SAMPLES:
-            shown[outcome] = shown.get(outcome, 0) + 1
-            out.append(Sample(one.example.text, one.example.label, labels.get(one.id), one.example.slices, own))
-    return tuple(out)
-
-
-def _outcome(verdicts: Sequence[Verdict]) -> str:
-    for verdict in verdicts:
-        if verdict.decision is Decision.DROP:
-            return f"dropped by {verdict.filter}"
-    return "relabelled" if any(verdict.decision is Decision.RELABEL for verdict in verdicts) else "kept"

@@ -9,8 +9,8 @@ from pathlib import Path
 from eval.gap import gap, source_gap
 from eval.score import compare, evaluate
 from harness.arms import Material, rows_of
+from harness.bench import Bench
 from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Role
-from harness.rounds import Bench
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
 

@@ -238,7 +238,8 @@ class DifficultyFilter(Section):
 class JudgeFilter(Section):
     enabled: bool = True
     min_score: Annotated[int, Field(ge=1, le=5)] = 3
-    """Drop below this mean of relevance, correctness and adherence (each 1 to 5), once the gate is passed."""
+    """Drop below this mean of relevance, correctness and adherence (each 1 to 5), or below it in correctness alone,
+    once the gate is passed."""
     gate_items: Annotated[int, Field(ge=10)] = 100
     """Seeds shown to the judge before it may drop data, half of them with planted errors."""
     gate_kappa: Share = 0.6
@@ -257,7 +258,8 @@ class DuplicateFilter(Section):
 class LeakageFilter(Section):
     enabled: bool = True
     ngram: PositiveInt = 6
-    """Shared word n-gram with a held-out text that drops a candidate (13 suits long texts)."""
+    """Words of a run shared with a held-out text; a candidate that consists of such runs for the most part is dropped.
+    13 suits long texts."""
     threshold: Share = 0.95
     """Embedding cosine to a held-out text that drops a candidate."""
 
@@ -285,7 +287,7 @@ class Train(Section):
     """The student and its recipe; every arm is trained with it."""
 
     model: str = "embedded"
-    """`embedded` (all-MiniLM-L6-v2), or a folder / name of a `transformers` encoder."""
+    """`embedded` (all-MiniLM-L6-v2), or the folder of a `transformers` encoder built like BERT."""
     lora: Lora = Lora()
     learning_rate: PositiveFloat = 2e-3
     steps: PositiveInt = 200

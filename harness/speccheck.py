@@ -24,6 +24,8 @@ NEEDS_POOL = ("real", "all_real")
 NEEDED_ARMS = ("seeds", "mixed")
 """Arms without which there is no gap to report."""
 EMBEDDED_MODEL = Endpoint().model
+EMBEDDED_ANSWERS = 16
+"""The embedded LLM's slots (`llm/embedded.py`), and so the most answers of one call."""
 MAX_SEED = 2**32 - 1
 """NumPy's legacy generators, which libraries still seed, take no larger one."""
 
@@ -146,6 +148,13 @@ def _generate(site: Site) -> Iterator[Finding]:
     cap, target = site.spec.generate.max_candidates, site.spec.generate.accepted_per_round
     if cap is not None and cap < target:
         yield ("generate", "max_candidates"), f"{cap} can never give accepted_per_round ({target}) accepted rows"
+    per_call, labels = site.spec.generate.samples_per_call, len(site.spec.task.labels)
+    if cap is not None and cap < labels * per_call:
+        what = f"{cap} is less than one call of {per_call} answers for each of the {labels} labels"
+        yield ("generate", "max_candidates"), f"{what}; allowed: {labels * per_call} or more"
+    if site.spec.llm.generator.embedded and per_call > EMBEDDED_ANSWERS:
+        what = f"{per_call} is more than the embedded LLM gives per call"
+        yield ("generate", "samples_per_call"), f"{what}; allowed: 1 to {EMBEDDED_ANSWERS}"
 
 
 def _endpoints(site: Site) -> Iterator[Finding]:
@@ -250,7 +259,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("matrix", "task"), _matrix(matrixcheck.impossible)),
     (("data", "task", "generate"), _enough_seeds),
     (("filters",), _filters),
-    (("generate",), _generate),
+    (("generate", "task", "llm"), _generate),
     (("llm",), _endpoints),
     (("llm", "budget", "feedback", "filters"), _prices),
     (("evaluate", "data"), _arms),

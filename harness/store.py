@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,8 @@ from harness.errors import StoreError
 T = TypeVar("T")
 MANIFEST = "manifest.json"
 PART = ".part-"
+LEFTOVER_AGE_S = 3600
+"""A younger half-written folder may belong to a run that is still going on."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -186,8 +189,13 @@ class Store:
         _sync_folder(final.parent)
 
     def sweep(self) -> int:
-        """Remove what killed processes left half-written; how many folders that were. Only while no run is going on."""
-        leftovers = sorted((self.root / "artefacts").glob(f"*/{PART}*"))
+        """Remove what killed processes left half-written an hour ago or earlier; how many folders that were."""
+        young = time.time() - LEFTOVER_AGE_S
+        leftovers = [
+            folder
+            for folder in sorted((self.root / "artefacts").glob(f"*/{PART}*"))
+            if folder.exists() and folder.stat().st_mtime < young
+        ]
         for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
         return len(leftovers)

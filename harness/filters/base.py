@@ -18,11 +18,13 @@ from harness.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class Labeller:
-    """Students trained on folds of the seeds. `probabilities` (candidates × labels) is their mean answer;
-    `out_of_fold` (seeds × labels) holds each seed's answer from the student that did not see it."""
+    """Who says which label a candidate has. `seeds_only` (candidates × labels) is the mean answer of students trained
+    on folds of the seeds, `probabilities` the same joined by the loop's own student if there is one; `out_of_fold`
+    (seeds × labels) holds each seed's answer from the student that did not see it."""
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float64]
+    seeds_only: NDArray[np.float64]
     out_of_fold: NDArray[np.float64]
 
 

@@ -48,7 +48,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """Mean of the three grades, or None with the reason why there is none."""
+    """Mean of the three grades, but no more than the one for correctness: a fluent text under a wrong label is a wrong
+    row. None where there is no grade, with the reason why."""
 
     score: float | None
     reason: str
@@ -110,7 +111,7 @@ def read_grade(answer: Answer | CallFailure) -> Grade:
         return Grade(None, "answer is not the JSON that was asked for")
     if not all(type(value) is int and 1 <= value <= 5 for value in grades):
         return Grade(None, "grade is no whole number from 1 to 5")
-    return Grade(sum(grades) / len(grades), "")
+    return Grade(min(sum(grades) / len(grades), data["correctness"]), "")
 
 
 def planted(seeds: Sequence[Example], spec: Spec) -> list[tuple[Item, bool]]:
@@ -139,6 +140,11 @@ def _shuffled(words: Sequence[str], generator: random.Random) -> list[str]:
     while (mixed := generator.sample(list(words), len(words))) == list(words):
         pass
     return mixed
+
+
+def closed_gate(reason: str) -> GateReport:
+    """A gate that was not gone through."""
+    return GateReport(False, Estimate(None, None, None, 0, "none", reason), None, None, None, None, 0, reason)
 
 
 def gate_calls(seeds: int, spec: Spec) -> int:
@@ -200,7 +206,7 @@ class JudgeFilter:
     """Drop what the judge grades below `min_score`, provided that it passed its gate."""
 
     name = "judge"
-    version = 2
+    version = 3
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         rule = context.spec.filters.judge

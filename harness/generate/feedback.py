@@ -21,6 +21,8 @@ from harness.records import DevReport, Guidance, Plan, Role
 from harness.spec import Dimension, Matrix, Spec
 from harness.store import digest
 
+VERSION = 2
+"""Raise when the same report would give another plan."""
 MIN_CONFUSIONS = 5
 """A pair confused less often on dev could be told apart as single items."""
 MAX_HINT_WORDS = 30

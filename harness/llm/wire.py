@@ -209,7 +209,13 @@ def _choice(row: dict[str, Any], *, chat: bool) -> Choice:
         text = row["text"]
     if not isinstance(text, str):
         raise TypeError
-    return Choice(text, str(row.get("finish_reason") or ""))
+    # JSON can name half of a surrogate pair, which no file or database takes.
+    return Choice(_whole(text), str(row.get("finish_reason") or ""))
+
+
+def _whole(text: str) -> str:
+    """The text with every lone surrogate replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _count(value: object) -> int | None:

@@ -46,10 +46,13 @@ unit-norm mean of the last hidden states × 10). Measured quality stands in the 
 
 
 class Students:
-    """Trains and asks students of one spec."""
+    """Trains and asks students of one spec. A relative `train.model` starts from `folder`."""
 
-    def __init__(self, spec: Spec, store: Store, embedder: Embedder, device: str, watch: Watch) -> None:
+    def __init__(
+        self, spec: Spec, store: Store, embedder: Embedder, device: str, watch: Watch, folder: Path = Path()
+    ) -> None:
         self._spec = spec
+        self._folder = folder
         self._store = store
         self._embedder = embedder
         self._device = device
@@ -58,20 +61,12 @@ class Students:
 
     @cached_property
     def weights(self) -> str:
-        """sha256 of the base weights and the tokenizer. Raises `DataError` where the folder has none."""
-        folder = self.base
-        files = [folder / "model.safetensors", folder / "tokenizer.json"]
-        missing = [file.name for file in files if not file.exists()]
-        if missing:
-            raise DataError(
-                f"train.model: {str(folder)!r} has no {' and no '.join(missing)}. It must be a folder written by "
-                "`save_pretrained` of a transformers encoder and its fast tokenizer, or 'embedded'."
-            )
-        return digest([file_digest(file) for file in files])
+        """What the student starts from, see `student_digest`."""
+        return student_digest(self._spec, self._folder)
 
     @property
     def base(self) -> Path:
-        return model_folder() if self._spec.train.model == "embedded" else Path(self._spec.train.model)
+        return student_folder(self._spec, self._folder)
 
     @property
     def _base_name(self) -> str:
@@ -185,6 +180,24 @@ class Students:
             "weights": self.weights,
         }
         (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
+
+
+def student_folder(spec: Spec, folder: Path) -> Path:
+    """Where the student's base model lies; a relative path starts from `folder`, the YAML file's."""
+    return model_folder() if spec.train.model == "embedded" else folder / spec.train.model
+
+
+def student_digest(spec: Spec, folder: Path) -> str:
+    """sha256 over base weights, configuration and tokenizer. Raises `DataError` where the folder lacks one."""
+    base = student_folder(spec, folder)
+    files = [base / "model.safetensors", base / "config.json", base / "tokenizer.json"]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise DataError(
+            f"train.model: {str(base)!r} has no {' and no '.join(missing)}. It must be a folder written by "
+            "`save_pretrained` of a transformers encoder and its fast tokenizer, or 'embedded'."
+        )
+    return digest([file_digest(file) for file in files])
 
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:

@@ -330,7 +330,9 @@ def test_a_label_without_rows_and_a_folder_without_weights_are_told(tmp_path: Pa
         place.train("synthetic", [one for one in examples() if one.label != "GAMMA"], 1, {})
     (tmp_path / "model").mkdir()
     elsewhere = opened(tmp_path / "store", spec(model=str(tmp_path / "model")))
-    with pytest.raises(DataError, match=r"train\.model: .* has no model\.safetensors and no tokenizer\.json"):
+    with pytest.raises(
+        DataError, match=r"train\.model: .* has no model\.safetensors and no config\.json and no tokenizer\.json"
+    ):
         elsewhere.train("seeds", examples(), 1, {})
 
 

@@ -53,7 +53,7 @@ def context(
         "seeds": seeds,
         "guard": Held(held),
         "embedder": HashEmbedder(),
-        "labeller": Labeller(tuple(LABELS), answers, students.out_of_fold()),
+        "labeller": Labeller(tuple(LABELS), answers, answers, students.out_of_fold()),
         "difficulty": None,
         "llm": ScriptedLlm(nobody),
         "gate": None,

@@ -1,4 +1,5 @@
-"""Finished runs in a store, made by hand: a split, the test predictions of some arms, the opening and the report."""
+"""Finished runs in a store, made by hand: a split, the test predictions of some arms, adapters and data sets with
+nothing but a card, the opening and the report."""
 
 from __future__ import annotations
 
@@ -29,11 +30,12 @@ def finish(store: Store, seed: int, right: Mapping[str, int]) -> RunReport:
     evaluation = store.once(
         "evaluation", 1, lambda folder: _write_predictions(folder, examples, right), inputs=dict(right), seed=seed
     )
-    adapters = {arm: f"adapter-{sha(f'{arm} {seed}')[:16]}" for arm in right}
+    adapters = {arm: _adapter(store, arm, seed) for arm in right}
     plain = make_run_report()
     draft = replace(
         plain,
         seed=seed,
+        rounds=tuple(replace(each, dataset=_dataset(store, each.round, seed)) for each in plain.rounds),
         test={arm: replace(plain.test["mixed"], arm=arm) for arm in right},
         artefacts={"split": split.id, "evaluation": evaluation.id}
         | {f"adapter/{arm}": ident for arm, ident in adapters.items()},
@@ -43,6 +45,18 @@ def finish(store: Store, seed: int, right: Mapping[str, int]) -> RunReport:
     store.once("run", 1, lambda folder: write_json(folder / REPORT, RunReport, report), inputs={}, seed=seed)
     TestSeal(split.id, sha(str(seed)), split / role_file(Role.TEST)).open(store, ident, decision_of(adapters))
     return report
+
+
+def _adapter(store: Store, arm: str, seed: int) -> str:
+    return store.once(
+        "adapter", 1, lambda folder: (folder / "README.md").write_text(f"# {arm}"), inputs={"arm": arm}, seed=seed
+    ).id
+
+
+def _dataset(store: Store, number: int, seed: int) -> str:
+    return store.once(
+        "dataset", 1, lambda folder: (folder / "README.md").write_text("# rows"), inputs={"round": number}, seed=seed
+    ).id
 
 
 def _write_split(folder: Path, seed: int, test: tuple[Example, ...]) -> None:

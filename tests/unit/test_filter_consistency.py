@@ -13,7 +13,7 @@ from harness.records import Decision
 def asked(probabilities: list[list[float]], **rule: float) -> Context:
     """Candidates asked for as ALPHA, with the students' answers."""
     rows = candidates(*[f"text {i} ?" for i in range(len(probabilities))])
-    labeller = Labeller(tuple(LABELS), np.array(probabilities), np.zeros((0, 3)))
+    labeller = Labeller(tuple(LABELS), np.array(probabilities), np.array(probabilities), np.zeros((0, 3)))
     return context(rows, labeller=labeller, filters={"consistency": rule})
 
 
@@ -54,13 +54,18 @@ def test_worth_by_hand() -> None:
     seeds = [seed(i, f"seed {i}", label) for i, label in enumerate(["ALPHA", "ALPHA", "BETA", "GAMMA"])]
     answers = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8]])
     given = context([], seeds=seeds, filters={"consistency": {"keep_at": 0.5}})
-    given = replace(given, labeller=Labeller(tuple(LABELS), np.zeros((0, 3)), answers))
+    none = np.zeros((0, 3))
+    given = replace(given, labeller=Labeller(tuple(LABELS), none, none, answers))
     worth = ConsistencyFilter().worth(given)
     assert worth is not None
     # Right labels kept: the first and the last (the third is unsure). Of 8 wrong ones: BETA for the second.
     assert (worth.phi, worth.psi, worth.n) == (0.5, 0.125, 4)
     assert worth.p_star == pytest.approx(0.5 / 0.625)
     assert worth.how == "4 seeds out of fold under their own label, and under each of the 2 others"
+    joined = replace(given, labeller=Labeller(tuple(LABELS), np.zeros((0, 3)), none, answers))
+    said = ConsistencyFilter().worth(joined)
+    assert said is not None
+    assert said.how == f"{worth.how}; the loop's own student, which has half of the say, is not in this figure"
 
 
 def test_without_seeds_there_is_no_worth_and_without_students_no_verdict() -> None:

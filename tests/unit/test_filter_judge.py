@@ -151,7 +151,7 @@ def test_a_judge_that_passed_drops_what_it_grades_low() -> None:
         "abstain: answer is not the JSON that was asked for",
         "drop: graded too low",
     ]
-    assert [one.score for one in found] == [3.0, pytest.approx(8 / 3), None, 1.0]
+    assert [one.score for one in found] == [3.0, 1.0, None, 1.0]
 
 
 @pytest.mark.parametrize("refused", [None, passed_gate(passed=False, reason="κ")])
@@ -205,7 +205,11 @@ def test_a_cut_off_answer_and_a_failed_call_are_no_grades() -> None:
     assert read(marks(5, 5, 5), "length") == Grade(None, "no complete answer")
     assert read_grade(Answer("k", (), Cost())) == Grade(None, "no complete answer")
     assert read_grade(CallFailure("k", "HTTP 500", Cost())) == Grade(None, "call failed: HTTP 500")
-    assert read(marks(5, 4, 4)).score == pytest.approx(13 / 3)
+    assert read(marks(4, 5, 4)).score == pytest.approx(13 / 3)
+
+
+def test_a_fluent_text_under_a_wrong_label_is_graded_by_its_label() -> None:
+    assert read(marks(5, 1, 5)).score == 1
 
 
 JSON = st.recursive(

@@ -104,3 +104,4 @@ def test_the_loops_own_student_has_half_of_the_say() -> None:
     current = Artefact("adapter-1", Path("nowhere"), built=False)
     says = labeller(sure, even, current, [[candidate(1, "a beta")]])  # type: ignore[arg-type]
     assert says.probabilities[0] == pytest.approx([1 / 6, 2 / 3, 1 / 6])
+    assert says.seeds_only[0] == pytest.approx([0, 1, 0])

@@ -2,7 +2,7 @@ import asyncio
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,19 @@ import pytest
 from factories import LABELS, make_spec
 from fakes import Fails, HashEmbedder, Reply, ScriptedLlm, WordStudents, nobody
 
-from harness import rounds
+from harness import observe
+from harness.bench import Bench, Harvest
 from harness.dataset import is_held_out, read_dataset
+from harness.decisions import gate_of, keep_plan
 from harness.errors import DataError, EndpointError
 from harness.generate.feedback import first_plan
 from harness.generate.produce import NOT_ASKED
 from harness.llm.client import Request
+from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData, load_real
-from harness.records import Decision, Plan, Quota, Role
-from harness.rounds import Bench, Harvest, funnel_of, gate_of, harvest, keep_plan, refill, samples_of
+from harness.records import Decision, GateReport, Plan, Quota, Role
+from harness.rounds import harvest, refill
 from harness.scoring import train_arms
 from harness.spec import Spec
 from harness.store import Store
@@ -75,8 +78,18 @@ def place(data: RealData, tmp_path: Path) -> Place:
 
 
 def reap(bench: Bench, before: Harvest | None = None, plan: Plan | None = None) -> Harvest:
-    plan = plan or first_plan(bench.spec, [bench.data.artefact.id])
-    return asyncio.run(harvest(bench, plan, keep_plan(bench, plan).id, before or Harvest(), None))
+    async def both() -> Harvest:
+        made, ident = await kept_plan(bench, plan or first_plan(bench.spec, [bench.data.artefact.id]))
+        return await harvest(bench, made, ident, before or Harvest(), None)
+
+    return asyncio.run(both())
+
+
+async def kept_plan(bench: Bench, plan: Plan) -> tuple[Plan, str]:
+    async def make() -> Plan:
+        return plan
+
+    return await keep_plan(bench, plan.round, plan.parents, make)
 
 
 def asked_label(request: Request) -> str:
@@ -261,6 +274,11 @@ def test_seed_copies_and_held_out_texts_never_come_through(place: Place) -> None
     assert drops == {"duplicates": len(seeds), "leakage": len(held)}
     evidence = " ".join(v.evidence for v in now.sieved.verdicts)
     assert not any(text in evidence for text in held)
+    shown = samples_of(now)
+    assert {one.text for one in shown if any(v.reason == "copies a held-out text" for v in one.verdicts)} == {
+        observe.HIDDEN
+    }
+    assert not any(text in str(shown) for text in held)
 
 
 def test_the_next_round_adds_to_the_one_before_and_its_target(place: Place) -> None:
@@ -307,10 +325,30 @@ def test_held_out_rows_are_in_no_arm(place: Place) -> None:
 def test_samples_show_each_outcome_up_to_its_limit(place: Place) -> None:
     now = reap(place.bench(ScriptedLlm(half_good), spec(max_waves=1)))
     shown = samples_of(now)
-    assert Counter(sample.final_label is None for sample in shown) == {False: rounds.SAMPLES, True: rounds.SAMPLES}
+    assert Counter(sample.final_label is None for sample in shown) == {False: observe.SAMPLES, True: observe.SAMPLES}
     assert all(len(sample.verdicts) == 5 for sample in shown)
     assert {sample.text for sample in shown if sample.final_label is None} == {"too short"}
     assert shown == samples_of(now)
+
+
+def test_calls_that_failed_and_rows_nobody_graded_are_told(place: Place) -> None:
+    from filter_cases import passed_gate
+
+    def script(request: Request) -> Reply:
+        if request.role == "judge":
+            return "prose" if "ALPHA" in str(request.prompt) else '{"relevance":5,"correctness":5,"adherence":5}'
+        return Fails("HTTP 500") if asked_label(request) == "BETA" else good(request)
+
+    of = spec(filters={}, max_waves=1)
+    now = reap(place.bench(ScriptedLlm(script), of, gate=passed_gate()))
+    assert faults_of(now.waves, now, of) == [
+        "16 answers are missing because their calls failed; the funnel counts them.",
+        "16 accepted rows were never graded by the judge; their verdicts say why.",
+    ]
+    unguarded = spec(filters={"leakage": {"enabled": False}})
+    assert faults_of((), Harvest(), unguarded) == [
+        "The leakage filter is off: rows that copy dev or test items may be in training."
+    ]
 
 
 def quotas_of(*shares: tuple[str, int]) -> tuple[Quota, ...]:
@@ -354,21 +392,38 @@ def test_a_refill_goes_by_the_yield_seen(place: Place) -> None:
     assert sum(labels(more(plan, 10, now=now)).values()) == 20
 
 
-def test_the_same_plan_is_the_same_artefact_and_another_is_not(place: Place) -> None:
+def test_a_plan_is_made_once_from_its_parents(place: Place) -> None:
     bench = place.bench(ScriptedLlm(nobody))
     plan = first_plan(bench.spec, [bench.data.artefact.id])
-    ids = [keep_plan(bench, each).id for each in (plan, plan, Plan(2, plan.quotas, (), plan.parents, plan.changes))]
-    assert ids[0] == ids[1] != ids[2]
+    other = Plan(1, plan.quotas[:1], (), plan.parents, ("another",))
+    kept = asyncio.run(kept_plan(bench, plan))
+    assert kept[0] == plan
+    assert asyncio.run(kept_plan(bench, other)) == kept
+    elsewhere = asyncio.run(kept_plan(bench, Plan(1, plan.quotas, (), ("plan-0",), ())))
+    assert elsewhere[1] != kept[1]
 
 
-def test_the_gate_is_opened_only_where_there_is_a_judge(data: RealData) -> None:
-    seeds = data.examples[Role.SEEDS]
+def gate(data: RealData, root: Path, llm: ScriptedLlm, of: Spec) -> tuple[GateReport | None, list[str]]:
+    watch = Watch(Silent())
+    found = gate_of(of, data.examples[Role.SEEDS], data.artefact.id, llm, Store(root), watch)
+    return asyncio.run(found), watch.notes
 
-    def opened(of: Spec, script: Callable[[Request], Reply | None]) -> object:
-        return asyncio.run(gate_of(of, seeds, ScriptedLlm(script), Watch(Silent())))
 
-    assert opened(spec(), nobody) is None
-    assert opened(spec(filters={}), lambda request: "prose") is not None
+def test_the_gate_is_opened_once_and_only_where_there_is_a_judge(data: RealData, tmp_path: Path) -> None:
+    assert gate(data, tmp_path, ScriptedLlm(nobody), spec()) == (None, [])
+    asked = ScriptedLlm(lambda request: "prose")
+    first, notes = gate(data, tmp_path, asked, spec(filters={}))
+    assert first is not None
+    assert (first.passed, first.reason, notes) == (False, "graded only 0 of 12 gate items", [])
+    assert len(asked.requests) == 15
+    assert gate(data, tmp_path, ScriptedLlm(nobody), spec(filters={})) == (first, [])
+
+
+def test_a_budget_that_ends_at_the_gate_keeps_it_closed(data: RealData, tmp_path: Path) -> None:
+    found, notes = gate(data, tmp_path, ScriptedLlm(lambda request: "prose", calls=3), spec(filters={}))
+    assert found is not None
+    assert (found.passed, found.reason) == (False, "the budget ended before its gate was through")
+    assert notes == ["budget.calls: 3 calls allowed, no room for another call."]
 
 
 def test_a_budget_that_ends_at_the_judge_ends_no_round(place: Place) -> None:

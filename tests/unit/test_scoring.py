@@ -9,8 +9,8 @@ from factories import LABELS, make_spec
 from filter_cases import seed
 
 from harness.arms import Material
+from harness.bench import Bench
 from harness.records import Example, Origin, Prediction, Role, Status
-from harness.rounds import Bench
 from harness.scoring import decision_of, predictions_of, score, train_arms
 from harness.store import Artefact, Store
 

@@ -43,7 +43,7 @@ def test_a_list_of_values_means_equal_weights():
 
 
 def test_only_the_judge_is_asked_in_chat_style_by_default():
-    assert (Llm().generator.style, Llm().judge.style, Llm().critic.style) == ("completion", "chat", "completion")
+    assert (Llm().generator.chat, Llm().judge.chat, Llm().critic.chat) == (False, True, False)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,13 @@ def sourced(source: str) -> str:
             "filters.format.must_match",
             "'(a' is no regular expression: missing )",
         ),
-        ("generate: {max_candidates: 9, accepted_per_round: 10}", "generate.max_candidates", "9 can never give"),
+        ("generate: {max_candidates: 19, accepted_per_round: 20}", "generate.max_candidates", "19 can never give"),
+        (
+            "generate: {max_candidates: 15, accepted_per_round: 10}",
+            "generate.max_candidates",
+            "15 is less than one call",
+        ),
+        ("generate: {samples_per_call: 17}", "generate.samples_per_call", "17 is more than the embedded LLM gives"),
         ("generate: {shots: 61}", "data.split.seeds", "2 labels with 61 each (generate.shots is 61) are 122"),
         ("train: {lora: {targets: []}}", "train.lora.targets", "is empty"),
         ("train: {model: ' '}", "train.model", "is blank"),
@@ -66,7 +72,7 @@ def test_what_does_not_fit_together(tmp_path: Path, addition: str, where: str, w
     [
         "seed: 4294967295",
         "filters: {format: {min_words: 8, max_words: 8, must_match: '\\?$'}, difficulty: {low: .4, high: .5}}",
-        "generate: {max_candidates: 10, accepted_per_round: 10, shots: 60}",
+        "generate: {max_candidates: 16, accepted_per_round: 16, shots: 60}",
         "evaluate: {arms: [mixed, seeds]}",
         "matrix: {label_weights: {yay: 2}, forbid: [{label: yay, t: a}], dimensions: [{name: t, values: [a, b]}]}",
         "matrix: {dimensions: [{name: first_word, values: [who, any], use: shots}]}",

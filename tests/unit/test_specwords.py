@@ -17,7 +17,7 @@ from harness.specwords import at, describe, looks_secret, show, suggest
         (("runtime", "threads"), "a whole number from 1 on or 'auto'"),
         (("runtime", "store"), "a path"),
         (("feedback", "critic"), "true or false"),
-        (("llm", "judge", "style"), "one of 'chat', 'completion'"),
+        (("llm", "judge", "style"), "one of 'auto', 'chat', 'completion'"),
         (("task", "labels"), "a mapping with `name: value` lines (at least 2), each value text"),
         (("matrix", "label_weights", "any"), "a number above 0"),
         (("budget",), "a mapping with the keys 'calls', 'tokens', 'usd'"),

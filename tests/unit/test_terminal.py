@@ -143,9 +143,14 @@ def test_names_and_notes_in_bars_are_plain(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_bars_end_also_when_the_run_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = open_screen(monkeypatch)
-    with pytest.raises(RuntimeError), watching() as progress:
-        progress.stage("train", 2)(1)
-        raise RuntimeError
+
+    def fail() -> None:
+        with watching() as progress:
+            progress.stage("train", 2)(1)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     # The cursor that the bars hide comes back.
     assert screen.getvalue().rstrip("\n").endswith("\x1b[?25h")
 

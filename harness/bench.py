@@ -1,0 +1,110 @@
+"""What the stages of a run work with, and what they have gathered so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.arms import Material
+from harness.dataset import Accepted, is_held_out
+from harness.embed import Embedder
+from harness.filters.funnel import Sieved
+from harness.generate import produce
+from harness.labelling import CrossFitted
+from harness.llm.client import Llm
+from harness.progress import Watch
+from harness.real import RealData
+from harness.records import Calibration, Candidate, Cost, Example, FilterWorth, GateReport, ParseFailure, Quota, Role
+from harness.spec import Spec
+from harness.store import Store
+from harness.train.students import Students
+
+
+class Spender(Llm, Protocol):
+    """The LLM client, and what this run has spent so far (earlier processes included)."""
+
+    @property
+    def spent(self) -> Cost: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every stage of a run works with."""
+
+    spec: Spec
+    store: Store
+    data: RealData
+    embedder: Embedder
+    students: Students
+    fitted: CrossFitted | None
+    gate: GateReport | None
+    llm: Spender
+    watch: Watch
+
+    def section(self, *names: str) -> dict[str, object]:
+        """Parts of the spec as JSON, for artefact keys."""
+        tree = self.spec.model_dump(mode="json", include=set(names))
+        return {name: tree[name] for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """One wave of generation and its artefact."""
+
+    artefact: str
+    round: int
+    quotas: tuple[Quota, ...]
+    candidates: tuple[Candidate, ...]
+    failures: tuple[ParseFailure, ...]
+    out_of_budget: bool
+
+    @property
+    def answered(self) -> int:
+        """Answers asked for and paid, parsed or not; what a spent budget left unasked is none."""
+        return len(self.candidates) + sum(failure.reason != produce.NOT_ASKED for failure in self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """Everything asked for so far, over all rounds, and what the last sieve said of it."""
+
+    waves: tuple[Wave, ...] = ()
+    sieved: Sieved = field(default_factory=lambda: Sieved((), ()))
+    worth: tuple[FilterWorth, ...] = ()
+    calibration: Calibration | None = None
+    verdicts: str = ""
+    dataset: str = ""
+    shortfall: str = ""
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [one for wave in self.waves for one in wave.candidates]
+
+    @property
+    def failures(self) -> list[ParseFailure]:
+        return [one for wave in self.waves for one in wave.failures]
+
+    @property
+    def quotas(self) -> list[Quota]:
+        return [quota for wave in self.waves for quota in wave.quotas]
+
+    @property
+    def out_of_budget(self) -> bool:
+        return any(wave.out_of_budget for wave in self.waves)
+
+    def accepted(self) -> list[Accepted]:
+        by_id = {one.id: one for one in self.candidates}
+        return [Accepted(example, by_id[example.id]) for example in self.sieved.accepted]
+
+    def material(self, data: RealData) -> Material:
+        """Training rows of the arms; what is kept for the transfer gap is in none of them."""
+        return Material(
+            seeds=data.examples[Role.SEEDS],
+            pool=data.examples.get(Role.POOL, ()),
+            accepted=[example for example in self.sieved.accepted if not is_held_out(example.id)],
+            raw=[one.example for one in self.candidates if not is_held_out(one.id)],
+        )
+
+    def held_out(self) -> list[Example]:
+        """Accepted synthetic rows that no arm is trained on."""
+        return [example for example in self.sieved.accepted if is_held_out(example.id)]

@@ -1,0 +1,76 @@
+"""What is decided once and kept, so that a resumed run does not decide anew: the judge's gate and each round's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from harness.bench import Bench
+from harness.errors import BudgetError
+from harness.filters.judge import closed_gate, gate_calls, open_gate
+from harness.generate import feedback
+from harness.llm.client import Llm
+from harness.progress import Watch
+from harness.records import Example, GateReport, Plan
+from harness.spec import Spec
+from harness.store import Store, read_json, write_json
+
+GATE_VERSION = 1
+
+
+async def gate_of(
+    spec: Spec, seeds: Sequence[Example], split: str, llm: Llm, store: Store, watch: Watch
+) -> GateReport | None:
+    """The judge's gate, opened once and kept: a resumed run must not decide anew. None where the judge is off."""
+    if not spec.filters.judge.enabled:
+        return None
+    tree = spec.model_dump(mode="json")
+    inputs = {
+        "filter": tree["filters"]["judge"],
+        "judge": judge_identity(spec),
+        "task": tree["task"],
+        "budget": tree["budget"],
+    }
+    ident, _ = store.id_of("gate", GATE_VERSION, inputs, {"split": split}, spec.seed)
+    report: GateReport | None = None
+    if ident not in store:
+        with watch.stage("judging", "judge's gate", gate_calls(len(seeds), spec)) as advance:
+            try:
+                report = await open_gate(seeds, llm, spec, advance)
+            except BudgetError as error:
+                watch.note(str(error))
+                report = closed_gate("the budget ended before its gate was through")
+
+    def build(folder: Path) -> None:
+        if report is None:
+            raise AssertionError("the gate was neither in the store nor opened")
+        write_json(folder / "gate.json", GateReport, report)
+
+    kept = store.once("gate", GATE_VERSION, build, inputs=inputs, parents={"split": split}, seed=spec.seed)
+    return read_json(kept / "gate.json", GateReport)
+
+
+def judge_identity(spec: Spec) -> dict[str, object]:
+    return spec.llm.judge.model_dump(mode="json", exclude={"api_key_env", "price"})
+
+
+async def keep_plan(
+    bench: Bench, number: int, parents: Sequence[str], make: Callable[[], Awaitable[Plan]]
+) -> tuple[Plan, str]:
+    """The plan of round `number`, made once from its parents and kept: a resumed run must not ask the critic anew."""
+    inputs = {
+        **bench.section("task", "matrix", "generate", "feedback", "budget"),
+        "critic": bench.spec.llm.critic.model_dump(mode="json", exclude={"api_key_env", "price"}),
+        "round": number,
+    }
+    named = {f"parent {index}": parent for index, parent in enumerate(parents)}
+    ident, _ = bench.store.id_of("plan", feedback.VERSION, inputs, named, bench.spec.seed)
+    plan = await make() if ident not in bench.store else None
+
+    def build(folder: Path) -> None:
+        if plan is None:
+            raise AssertionError("the plan was neither in the store nor made")
+        write_json(folder / "plan.json", Plan, plan)
+
+    kept = bench.store.once("plan", feedback.VERSION, build, inputs=inputs, parents=named, seed=bench.spec.seed)
+    return read_json(kept / "plan.json", Plan), kept.id

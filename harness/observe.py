@@ -1,0 +1,65 @@
+"""What a report shows of a harvest: the funnel, a few rows of each outcome, and what a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.bench import Harvest, Wave
+from harness.filters import enabled
+from harness.filters.funnel import funnel
+from harness.records import Decision, FunnelRow, Sample, Verdict
+from harness.spec import Spec
+
+HIDDEN = "(not shown: it copies a held-out text)"
+SAMPLES = 8
+"""Rows of each outcome that the report shows."""
+
+
+def funnel_of(now: Harvest, spec: Spec) -> tuple[FunnelRow, ...]:
+    """The funnel over all rounds so far."""
+    return funnel(enabled(spec.filters), now.quotas, now.candidates, now.failures, now.sieved.verdicts)
+
+
+def faults_of(own: Sequence[Wave], now: Harvest, spec: Spec) -> list[str]:
+    """What a person should know of a round although it went on: calls that failed, rows that the judge never saw."""
+    failed = sum(failure.reason.startswith("call failed") for wave in own for failure in wave.failures)
+    found = [f"{failed} answers are missing because their calls failed; the funnel counts them."] if failed else []
+    accepted = {example.id for example in now.sieved.accepted}
+    ungraded = sum(
+        verdict.filter == "judge" and verdict.decision is Decision.ABSTAIN and verdict.candidate in accepted
+        for verdict in now.sieved.verdicts
+    )
+    trusted = any(verdict.filter == "judge" and verdict.decision is Decision.KEEP for verdict in now.sieved.verdicts)
+    if ungraded and trusted:
+        found.append(f"{ungraded} accepted rows were never graded by the judge; their verdicts say why.")
+    if not spec.filters.leakage.enabled:
+        found.append("The leakage filter is off: rows that copy dev or test items may be in training.")
+    return found
+
+
+def samples_of(now: Harvest) -> tuple[Sample, ...]:
+    """A few candidates of the last round for each outcome (kept, relabelled, dropped by each filter), first by id."""
+    newest = now.waves[-1].round if now.waves else 0
+    labels = {example.id: example.label for example in now.sieved.accepted}
+    verdicts: dict[str, list[Verdict]] = {}
+    for verdict in now.sieved.verdicts:
+        verdicts.setdefault(verdict.candidate, []).append(verdict)
+    shown: dict[str, int] = {}
+    out: list[Sample] = []
+    for one in sorted(now.candidates, key=lambda candidate: candidate.id):
+        if one.round < newest:
+            continue
+        own = tuple(verdicts.get(one.id, ()))
+        outcome = _outcome(own)
+        if shown.get(outcome, 0) < SAMPLES:
+            shown[outcome] = shown.get(outcome, 0) + 1
+            text = HIDDEN if outcome == "dropped by leakage" else one.example.text
+            out.append(Sample(text, one.example.label, labels.get(one.id), one.example.slices, own))
+    return tuple(out)
+
+
+def _outcome(verdicts: Sequence[Verdict]) -> str:
+    for verdict in verdicts:
+        if verdict.decision is Decision.DROP:
+            return f"dropped by {verdict.filter}"
+    return "relabelled" if any(verdict.decision is Decision.RELABEL for verdict in verdicts) else "kept"
