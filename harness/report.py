@@ -26,6 +26,7 @@ ARMS = {
     "raw": "trained on seeds and unfiltered synthetic rows: what the filters are worth",
     "real": "trained on as many real rows as there are synthetic ones",
     "all_real": "trained on all real rows there are: the ceiling",
+    "synthetic_equal": "synthetic rows cut to the number of the real pool, for a fair source gap",
 }
 GAPS = {
     "transfer": (
