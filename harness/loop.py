@@ -34,9 +34,9 @@ from harness.real import load_real, source_digest
 from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
 from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
-from harness.spec import Spec
+from harness.spec import Budget, Spec
 from harness.specfile import resolved
-from harness.store import Artefact, Store, digest, read_json, write_json
+from harness.store import Artefact, Store, read_json, write_json
 from harness.train import students
 from harness.train.students import Students, student_digest
 
@@ -123,7 +123,7 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     ident, _ = run_id(spec, base)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store.sweep()
-    with _client(spec, store) as llm:
+    with _client(spec, base, store) as llm:
         report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started))
     store.once(
         "run",
@@ -135,9 +135,9 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     return read_run(store, ident)
 
 
-def _client(spec: Spec, store: Store) -> AbstractContextManager[Spender]:
-    """Spending is counted for the spec without its budget: who raises the budget goes on, not again from zero."""
-    scope = digest({"spec": {key: part for key, part in resolved(spec).items() if key != "budget"}})
+def _client(spec: Spec, base: Path, store: Store) -> AbstractContextManager[Spender]:
+    """Spending is counted for the run without its budget: who raises the budget goes on, not again from zero."""
+    scope, _ = run_id(spec.model_copy(update={"budget": Budget()}), base)
     return open_client(spec, store.root, scope=scope)
 
 

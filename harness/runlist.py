@@ -14,6 +14,7 @@ from harness.plaintext import one_line
 from harness.provenance import Node, Shelf, make_node
 from harness.records import Cost
 from harness.seal import openings
+from harness.spec import Budget
 from harness.store import PART, Store
 from harness.summaries import best_dev, headline_on_test
 
@@ -91,6 +92,7 @@ def _line(shelf: Shelf, ident: str) -> RunLine:
 def _unfinished(shelf: Shelf) -> list[str]:
     store = shelf.store
     finished = set(store.ids("run"))
+    finished |= {_scope(shelf, ident) for ident in finished}
     spent = {scope: cost for scope, cost in ledger(store.root / CACHE).items() if scope.startswith("run-")}
     opened = {opening.run for opening in openings(store)}
     out = [
@@ -106,6 +108,15 @@ def _unfinished(shelf: Shelf) -> list[str]:
     if halves:
         out.append(f"{halves} half-written artefact(s): a run is going on, or was killed.")
     return out
+
+
+def _scope(shelf: Shelf, ident: str) -> str:
+    """The id under which a finished run's spending is counted: its own without its budget (`loop.run`)."""
+    manifest = shelf.manifest(ident)
+    if manifest is None or "spec" not in manifest.inputs:
+        return ident
+    spec = {**manifest.inputs["spec"], "budget": Budget().model_dump(mode="json")}
+    return Store.id_of("run", manifest.version, {**manifest.inputs, "spec": spec}, {}, manifest.seed)[0]
 
 
 def _begun(ident: str, cost: Cost | None, *, opened: bool) -> str:
