@@ -173,8 +173,9 @@ def test_the_test_split_was_opened_once(finished: Path) -> None:
 def test_a_second_run_calls_nothing_and_trains_nothing(finished: Path) -> None:
     before, asked = contents(finished), calls(finished)
     probe = (
-        "import sys; from harness import cli; sys.argv = ['harness', 'run', 'slice.yaml']; cli.main(); "
-        "print([name for name in ('torch', 'mlflow', 'openai', 'peft', 'xllamacpp') if name in sys.modules])"
+        "import atexit, sys; from harness import cli; sys.argv = ['harness', 'run', 'slice.yaml']; "
+        "atexit.register(lambda: print([name for name in ('torch', 'mlflow', 'openai', 'peft', 'xllamacpp') "
+        "if name in sys.modules])); cli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], cwd=finished, capture_output=True, text=True, timeout=120, check=True
