@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.generate.prompts import render
-from harness.records import Candidate, Example, Origin
+from harness.records import Candidate, Example
 from harness.spec import Spec
 
 HELD_OUT_SHARE = 10
@@ -109,20 +109,3 @@ def _table(rows: Sequence[Accepted]) -> Any:
         for row in rows
     ]
     return pa.Table.from_pylist(records, schema=schema)
-
-
-def read_dataset(folder: Path) -> dict[str, list[Example]]:
-    """`{"train": […], "validation": […]}` of synthetic examples; slices come from the cell."""
-    import pyarrow.parquet as pq
-
-    return {
-        name: [
-            Example(row["id"], row["text"], row["label"], _values(row["cell"]), Origin.SYNTHETIC)
-            for row in (pq.read_table(folder / "data" / file).to_pylist() if (folder / "data" / file).exists() else [])
-        ]
-        for name, file in FILES.items()
-    }
-
-
-def _values(cell: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in cell.split("|") if "=" in pair)

@@ -10,6 +10,7 @@ from eval.gap import gap, source_gap
 from eval.score import compare, evaluate
 from harness.arms import Material, rows_of
 from harness.bench import Bench
+from harness.errors import DataError
 from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Role
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
@@ -17,6 +18,8 @@ from harness.train.students import Students, read_predictions, write_predictions
 VERSION = 2
 REFERENCE = "seeds"
 """The arm that every other one is compared with."""
+NEEDED_ARMS = (REFERENCE, "mixed")
+"""Without these there is nothing to say."""
 DEV_ARMS = ("seeds", "synthetic", "mixed", "real", "synthetic_equal")
 """Arms that steer; the others are trained once, for the test."""
 
@@ -51,7 +54,13 @@ def train_arms(bench: Bench, arms: Sequence[str], material: Material, dataset: s
         parents = {"split": bench.data.artefact.id}
         if arm not in ("seeds", "real", "all_real"):
             parents["dataset"] = dataset
-        out[arm] = bench.students.train(arm, rows, seed, parents)
+        try:
+            out[arm] = bench.students.train(arm, rows, seed, parents)
+        except DataError as error:
+            if arm in NEEDED_ARMS:
+                raise
+            # The calls are paid for and the other arms can be trained: one that lacks a label costs only itself.
+            bench.watch.note(f"Left out: {error}")
     return out
 
 
@@ -78,7 +87,9 @@ def score(
 
     def build(folder: Path) -> None:
         answers = _answers(bench.students, examples, adapters, with_base=with_base)
-        on_synthetic = bench.students.predict(adapters["synthetic"], held_out) if held_out else None
+        on_synthetic = (
+            bench.students.predict(adapters["synthetic"], held_out) if held_out and "synthetic" in adapters else None
+        )
         for arm, predictions in answers.items():
             (folder / arm).mkdir()
             write_predictions(folder / arm, predictions)

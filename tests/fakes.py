@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.dataset import FILES
 from harness.errors import BudgetError
 from harness.llm.client import Answer, CallFailure, Choice, OnDone, Outcome, Request
 from harness.llm.wire import material
-from harness.records import Cost
+from harness.records import Cost, Example, Origin
 from harness.store import Artefact, digest
 
 
@@ -148,3 +150,20 @@ class WordStudents:
     def probabilities(self, *given: Artefact | Sequence[str]) -> NDArray[np.float64]:
         """With an adapter before the texts as `Students`, without as `CrossFitted`."""
         return self(given[-1])  # type: ignore[arg-type]
+
+
+def read_dataset(folder: Path) -> dict[str, list[Example]]:
+    """`{"train": […], "validation": […]}`; slices come from the cell, whose values hold no `|`."""
+    import pyarrow.parquet as pq
+
+    return {
+        name: [
+            Example(row["id"], row["text"], row["label"], _values(row["cell"]), Origin.SYNTHETIC)
+            for row in (pq.read_table(folder / "data" / file).to_pylist() if (folder / "data" / file).exists() else [])
+        ]
+        for name, file in FILES.items()
+    }
+
+
+def _values(cell: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in cell.split("|") if "=" in pair)

@@ -3,9 +3,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from factories import make_spec
+from fakes import read_dataset
 from filter_cases import candidate
 
-from harness.dataset import Accepted, is_held_out, read_dataset, write_dataset
+from harness.dataset import Accepted, is_held_out, write_dataset
 from harness.records import Example, Origin
 
 COLUMNS = ["id", "text", "label", "asked_label", "cell", "round", "wave", "call", "index", "shots"]

@@ -10,6 +10,8 @@ from filter_cases import seed
 
 from harness.arms import Material
 from harness.bench import Bench
+from harness.errors import DataError
+from harness.progress import Silent, Watch
 from harness.records import Example, Origin, Prediction, Role, Status
 from harness.scoring import decision_of, predictions_of, score, train_arms
 from harness.store import Artefact, Store
@@ -34,8 +36,11 @@ class Students:
     labels: tuple[str, ...] = tuple(NAMES)
     trained: dict[str, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    lacking: set[str] = field(default_factory=set)
 
     def train(self, arm: str, rows: Sequence[Example], seed: int, parents: Mapping[str, str]) -> Artefact:
+        if arm in self.lacking:
+            raise DataError(f"arm {arm!r} has no training row for a label")
         self.trained[arm] = (len(rows), parents)
         return Artefact(f"adapter-{arm.replace('_', '')}", Path("nowhere"), built=True)
 
@@ -68,7 +73,7 @@ def place(tmp_path: Path) -> Place:
     unused: Any = None
     parts: dict[str, Any] = {"students": students, "fitted": None, "gate": None}
     spec = make_spec(evaluate={"resamples": 200})
-    return Place(Bench(spec, Store(tmp_path), data, unused, llm=unused, watch=unused, **parts), students)
+    return Place(Bench(spec, Store(tmp_path), data, unused, llm=unused, watch=Watch(Silent()), **parts), students)
 
 
 MATERIAL = Material(SEEDS, POOL, SYNTHETIC, SYNTHETIC)
@@ -161,3 +166,15 @@ def test_what_is_scored_changes_the_artefact(place: Place) -> None:
 def test_the_decision_is_which_model_stands_for_which_arm() -> None:
     assert decision_of({"a": "1", "b": "2"}) == decision_of({"b": "2", "a": "1"})
     assert decision_of({"a": "1", "b": "2"}) != decision_of({"a": "2", "b": "1"})
+
+
+def test_an_arm_that_lacks_a_label_is_left_out_and_the_needed_ones_are_not(place: Place) -> None:
+    place.students.lacking = {"raw", "synthetic"}
+    assert set(train_arms(place.bench, ["seeds", "synthetic", "mixed", "raw"], MATERIAL, "dataset-0")) == {
+        "seeds",
+        "mixed",
+    }
+    assert [note.split(":")[0] for note in place.bench.watch.notes] == ["Left out", "Left out"]
+    place.students.lacking = {"mixed"}
+    with pytest.raises(DataError, match="mixed"):
+        train_arms(place.bench, ["mixed"], MATERIAL, "dataset-0")
