@@ -14,6 +14,11 @@ TRACKED = "tracked"
 ADAPTER = "adapter/"
 
 
+def adapters_of(report: RunReport) -> dict[str, str]:
+    """Artefact id of the adapter that stands for each arm on the test."""
+    return {name.removeprefix(ADAPTER): ident for name, ident in report.artefacts.items() if name.startswith(ADAPTER)}
+
+
 def report_folder(store: Store, run: str) -> Path:
     return store.root / "reports" / run
 
@@ -45,11 +50,7 @@ def track_report(report: RunReport, store: Store, tracking: Tracking, *, again: 
     stamp = digest([uri, tracking.experiment, LAYOUT]).encode()
     if not again and marker.exists() and marker.read_bytes() == stamp:
         return uri
-    adapters = {
-        name.removeprefix(ADAPTER): store.find(ident).path
-        for name, ident in report.artefacts.items()
-        if name.startswith(ADAPTER)
-    }
+    adapters = {arm: store.find(ident).path for arm, ident in adapters_of(report).items()}
     track(
         report,
         uri=uri,

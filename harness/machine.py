@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
 from harness.spec import Spec
 
@@ -16,9 +17,17 @@ def device_of(spec: Spec) -> str:
 
 
 def use_threads(threads: int | None) -> None:
-    from harness.train.classifier import free_cores, set_threads
+    """Threads for torch in this process. More threads than free cores slow it many times over."""
+    import torch
 
-    set_threads(threads or free_cores())
+    torch.set_num_threads(threads or cores())
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

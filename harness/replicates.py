@@ -11,13 +11,12 @@ from eval.gap import pooled_recovered
 from eval.intervals import Pooled
 from eval.outcomes import Metric, ScoredRun
 from eval.score import pooled_paired_difference
+from harness.deliver import adapters_of
 from harness.errors import StoreError
 from harness.real import read_split
 from harness.records import RunReport
 from harness.scoring import REFERENCE, decision_of, predictions_of
 from harness.store import Store
-
-ADAPTER = "adapter/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,6 @@ def scored_run(report: RunReport, store: Store) -> ScoredRun:
             f"{ident} below {str(store.root / 'artefacts')!r}, then run the same command again: they are made anew "
             "from the models that are there."
         ) from error
-    adapters = {
-        name.removeprefix(ADAPTER): found for name, found in report.artefacts.items() if name.startswith(ADAPTER)
-    }
     seal = read_split(store.find(report.artefacts["split"])).test
-    examples = seal.open(store, report.id, decision_of(adapters)).examples
+    examples = seal.open(store, report.id, decision_of(adapters_of(report))).examples
     return ScoredRun(examples, predictions)

@@ -30,6 +30,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from harness.errors import EndpointError, MissingPackageError
+from harness.machine import cores
 from harness.store import file_digest
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -124,9 +125,9 @@ class EmbeddedServer:
     def _choose(self) -> _Child:
         best: _Child | None = None
         shortest = float("inf")
-        for threads in candidates(_cores()):
+        for threads in candidates(cores()):
             child = self._start(threads)
-            seconds = child.benchmark() if _cores() > 1 else 0.0
+            seconds = child.benchmark() if cores() > 1 else 0.0
             log.info("embedded LLM: %d threads take %.2f s for the benchmark call", threads, seconds)
             if best is not None and seconds >= shortest:
                 child.close()
@@ -232,13 +233,13 @@ class _Child:
             connection.close()
 
 
-def candidates(cores: int) -> list[int]:
+def candidates(most: int) -> list[int]:
     """Numbers of threads to try, most first: all cores, then halves.
 
     >>> candidates(6)
     [6, 3, 1]
     """
-    result = [cores]
+    result = [most]
     while result[-1] > 1:
         result.append(result[-1] // 2)
     return result
@@ -248,12 +249,6 @@ def candidates(cores: int) -> list[int]:
 def _weights(model: Path) -> str:
     """Hashing takes a quarter of a second, and packaged weights do not change while a process runs."""
     return file_digest(model)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def serve() -> None:

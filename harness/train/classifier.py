@@ -8,7 +8,6 @@ This is the only module that imports `peft`.
 from __future__ import annotations
 
 import json
-import os
 import random
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -261,13 +260,3 @@ def without_peft_warnings() -> Generator[None]:
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> Any:
     return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
-
-
-def set_threads(threads: int) -> None:
-    """Threads for torch in this process. More threads than free cores slow it many times over."""
-    torch.set_num_threads(threads)
-
-
-def free_cores() -> int:
-    """Cores this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
