@@ -6,10 +6,12 @@
 | `seeds` | the real seeds |
 | `synthetic` | accepted synthetic rows |
 | `mixed` | seeds and accepted synthetic rows: what the loop delivers |
-| `raw` | seeds and every parsed candidate under the label that was asked for: no filters |
 | `real` | real pool rows, as many as `synthetic` has |
 | `synthetic_equal` | `synthetic` cut to the pool's size, trained only where it has more rows than the pool |
 | `all_real` | seeds and the whole pool: the ceiling |
+
+With controls (`harness/controls.py`) there are besides `closed` and one arm per control: seeds and the same number of
+rows from the loop and from each control.
 """
 
 from __future__ import annotations
@@ -23,12 +25,11 @@ from harness.records import Example
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The rows there are. `accepted` has no held-out rows any more; `raw` are parsed candidates before the filters."""
+    """The rows there are; `accepted` has no held-out rows any more."""
 
     seeds: Sequence[Example]
     pool: Sequence[Example]
     accepted: Sequence[Example]
-    raw: Sequence[Example]
 
 
 def rows_of(arm: str, material: Material, seed: int) -> list[Example] | None:
@@ -41,8 +42,6 @@ def rows_of(arm: str, material: Material, seed: int) -> list[Example] | None:
             return accepted
         case "mixed":
             return [*material.seeds, *accepted]
-        case "raw":
-            return [*material.seeds, *material.raw]
         case "real":
             return draw(pool, len(accepted), seed) if pool else None
         case "synthetic_equal":

@@ -14,7 +14,18 @@ from harness.labelling import CrossFitted
 from harness.llm.client import Llm
 from harness.progress import Watch
 from harness.real import RealData
-from harness.records import Calibration, Candidate, Cost, Example, FilterWorth, GateReport, ParseFailure, Quota, Role
+from harness.records import (
+    Calibration,
+    Candidate,
+    Cost,
+    Example,
+    FilterWorth,
+    GateReport,
+    ParseFailure,
+    Plan,
+    Quota,
+    Role,
+)
 from harness.spec import Spec
 from harness.store import Store
 from harness.train.students import Students
@@ -72,6 +83,7 @@ class Harvest:
     sieved: Sieved = field(default_factory=lambda: Sieved((), ()))
     worth: tuple[FilterWorth, ...] = ()
     calibration: Calibration | None = None
+    plans: tuple[Plan, ...] = ()
     verdicts: str = ""
     dataset: str = ""
     shortfall: str = ""
@@ -102,7 +114,6 @@ class Harvest:
             seeds=data.examples[Role.SEEDS],
             pool=data.examples.get(Role.POOL, ()),
             accepted=[example for example in self.sieved.accepted if not is_held_out(example.id)],
-            raw=[one.example for one in self.candidates if not is_held_out(one.id)],
         )
 
     def held_out(self) -> list[Example]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.bench import Harvest
+from harness.controls import CONTROLS
 from harness.dryrun import REPLIES, Rehearsal
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
 from harness.records import Cost, Plan
@@ -55,6 +56,12 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
         out.append(
             _purpose(name, llm.generator, rehearsal.later, first * (rounds - 1), sum(most[1:]) // per_call, text)
         )
+    for name in spec.evaluate.controls:
+        # Until feedback sets in, a control without a matrix of its own makes the loop's calls, which are in the cache.
+        own = most[1:] if CONTROLS[name].shares_first_round else most
+        if CONTROLS[name].own_calls and own:
+            calls = first * len(own)
+            out.append(_purpose(f"control {name}", llm.generator, rehearsal.first, calls, sum(own) // per_call, text))
     if rehearsal.gate:
         asked, reply = len(rehearsal.gate), estimate_tokens(REPLIES["judge"])
         rows, bound = _graded(spec, most)

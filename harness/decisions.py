@@ -8,10 +8,12 @@ from pathlib import Path
 from harness.bench import Bench
 from harness.errors import BudgetError
 from harness.filters.judge import closed_gate, gate_calls, open_gate
+from harness.filters.leakage import overlaps
 from harness.generate import feedback
+from harness.generate.feedback import next_plan
 from harness.llm.client import Llm
 from harness.progress import Watch
-from harness.records import Example, GateReport, Plan
+from harness.records import DevReport, EvalReport, Example, GateReport, Plan
 from harness.spec import Spec
 from harness.store import Store, read_json, write_json
 
@@ -55,14 +57,16 @@ def judge_identity(spec: Spec) -> dict[str, object]:
 
 
 async def keep_plan(
-    bench: Bench, number: int, parents: Sequence[str], make: Callable[[], Awaitable[Plan]]
+    bench: Bench, number: int, parents: Sequence[str], make: Callable[[], Awaitable[Plan]], *, wrong_names: bool = False
 ) -> tuple[Plan, str]:
-    """The plan of round `number`, made once from its parents and kept: a resumed run must not ask the critic anew."""
-    inputs = {
-        **bench.section("task", "matrix", "generate", "feedback", "budget"),
-        "critic": bench.spec.llm.critic.model_dump(mode="json", exclude={"api_key_env", "price"}),
-        "round": number,
-    }
+    """The plan of round `number`, made once from its parents and kept: a resumed run must not ask the critic anew.
+
+    The first plan does not depend on feedback, so loops that differ in feedback alone share it and all that follows.
+    """
+    inputs = {**bench.section("task", "matrix", "generate", "budget"), "round": number}
+    if number > 1:
+        critic = bench.spec.llm.critic.model_dump(mode="json", exclude={"api_key_env", "price"})
+        inputs |= {**bench.section("feedback"), "critic": critic, "wrong_names": wrong_names}
     named = {f"parent {index}": parent for index, parent in enumerate(parents)}
     ident, _ = bench.store.id_of("plan", feedback.VERSION, inputs, named, bench.spec.seed)
     plan = await make() if ident not in bench.store else None
@@ -74,3 +78,17 @@ async def keep_plan(
 
     kept = bench.store.once("plan", feedback.VERSION, build, inputs=inputs, parents=named, seed=bench.spec.seed)
     return read_json(kept / "plan.json", Plan), kept.id
+
+
+async def steer(
+    bench: Bench, report: EvalReport, number: int, parents: Sequence[str], *, wrong_names: bool = False
+) -> Plan:
+    """The dev report, and nothing else of dev, becomes the plan of round `number`."""
+
+    def overlap(text: str) -> str:
+        guard = bench.data.guard()
+        held = bench.embedder([held for _, _, held in guard.pairs()])
+        rule = bench.spec.filters.leakage
+        return overlaps(text, guard, rule.ngram, bench.embedder([text])[0], held, rule.threshold)
+
+    return await next_plan(DevReport(report), bench.spec, number, parents, bench.llm, overlap, wrong_names=wrong_names)

@@ -69,7 +69,7 @@ def track_report(report: RunReport, store: Store, tracking: Tracking, *, again: 
 def prompt_texts() -> dict[str, str]:
     """The templates by name, as they go to MLflow."""
     from harness.filters import judge
-    from harness.generate import feedback, prompts
+    from harness.generate import critic, prompts
 
     return {
         "generator_completion": prompts.COMPLETION,
@@ -77,7 +77,7 @@ def prompt_texts() -> dict[str, str]:
         "generator_user": prompts.USER,
         "judge_system": judge.SYSTEM,
         "judge_user": judge.USER,
-        "critic": feedback.CRITIC,
+        "critic": critic.CRITIC,
     }
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from harness.clean import Item, clean
 from harness.filters.judge import open_gate
 from harness.generate import produce
-from harness.generate.feedback import MAX_HINT_WORDS, MIN_CONFUSIONS, first_plan, next_plan
+from harness.generate.critic import MAX_HINT_WORDS
+from harness.generate.feedback import first_plan, next_plan
 from harness.generate.matrix import apportion
+from harness.generate.rates import MIN_CONFUSIONS
 from harness.llm.client import Answer, Choice, OnDone, Outcome
 from harness.llm.wire import Request, RoleName, estimate_tokens
 from harness.packaged import read_packaged
@@ -123,7 +125,7 @@ def _requests(plan: Plan, seeds: Sequence[Example], spec: Spec) -> tuple[Request
     cells = [quota.cell for quota in plan.quotas for _ in range(-(-quota.candidates // per_call))]
     taken = cells[:: -(-len(cells) // MOST_RENDERED)]
     quotas = [Quota(cell, taken.count(cell) * per_call) for cell in {cell.id: cell for cell in taken}.values()]
-    drawn = produce.draws(quotas, plan.guidance, seeds, spec, round_=plan.round, wave=0)
+    drawn = produce.draws(quotas, plan, seeds, spec, wave=0)
     return tuple(draw.request for draw in drawn)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from harness.callcount import RoleCalls, count_calls
 from harness.clean import Item
+from harness.controls import CONTROLS, LOOP
 from harness.dataset import HELD_OUT_SHARE
 from harness.dryrun import Rehearsal, assumed_tokens, rehearse
 from harness.generate.matrix import count_cells
@@ -132,7 +133,8 @@ def _trainings(spec: Spec) -> dict[str, int]:
     out |= {f"{arm}, each round": rounds for arm in each_round}
     if cut := _cut_rounds(spec):
         out["synthetic cut to the pool's size"] = cut
-    return out | ({"raw, for the test": 1} if "raw" in arms else {})
+    out |= {f"control {name}, each round": rounds for name in spec.evaluate.controls if CONTROLS[name].own_calls}
+    return out | {f"{name} at equal rows": 1 for name in (LOOP, *spec.evaluate.controls) if spec.evaluate.controls}
 
 
 def _cut_rounds(spec: Spec) -> int:

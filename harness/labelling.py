@@ -7,7 +7,7 @@ filter honest. From round 2 on the last round's `mixed` student has half of the 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +70,16 @@ class CrossFitted:
 
 
 def labeller(
-    fitted: CrossFitted, students: Students, current: Artefact | None, waves: Sequence[Sequence[Candidate]]
+    fitted: CrossFitted,
+    students: Students,
+    current: Artefact | None,
+    waves: Sequence[Sequence[Candidate]],
+    channel: Mapping[str, Mapping[str, float]],
 ) -> Labeller:
-    """The labeller's answer for all candidates, wave by wave so that a wave's answers are computed once."""
+    """The labeller's answer for all candidates, wave by wave so that a wave's answers are computed once.
+
+    `channel` is `Plan.channel`: the answer is corrected by it before any filter sees it.
+    """
     texts = [[one.example.text for one in wave] for wave in waves]
     none = np.zeros((0, len(students.labels)))
     seeds_only = np.concatenate([none, *(fitted.probabilities(block) for block in texts)])
@@ -80,4 +87,25 @@ def labeller(
     if current is not None:
         own = np.concatenate([none, *(students.probabilities(current, block) for block in texts)])
         joined = (seeds_only + own) / 2
-    return Labeller(tuple(students.labels), joined, seeds_only, fitted.out_of_fold())
+    return Labeller(
+        tuple(students.labels), corrected(joined, students.labels, channel), seeds_only, fitted.out_of_fold()
+    )
+
+
+def corrected(
+    probabilities: NDArray[np.float64], labels: Sequence[str], channel: Mapping[str, Mapping[str, float]]
+) -> NDArray[np.float64]:
+    """n × labels answers, with `channel[said][gold]` of each answer's belief in `said` moved to `gold`.
+
+    >>> corrected(np.array([[0.2, 0.8]]), ["a", "b"], {"b": {"a": 0.25}}).round(3).tolist()
+    [[0.4, 0.6]]
+    """
+    if not channel:
+        return probabilities
+    index = {label: place for place, label in enumerate(labels)}
+    matrix = np.eye(len(labels))
+    for said, golds in channel.items():
+        for gold, share in golds.items():
+            matrix[index[said], index[gold]] += share
+            matrix[index[said], index[said]] -= share
+    return probabilities @ matrix

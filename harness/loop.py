@@ -17,26 +17,28 @@ from pydantic import ValidationError
 
 from harness import real, rounds, scoring
 from harness.bench import Bench, Harvest, Spender
-from harness.decisions import gate_of, keep_plan
+from harness.controls import run_control
+from harness.decisions import gate_of, keep_plan, steer
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
 from harness.filters import TABLE
-from harness.filters.leakage import overlaps
+from harness.final import final_report
 from harness.generate import feedback, produce
-from harness.generate.feedback import first_plan, next_plan
+from harness.generate.feedback import first_plan
 from harness.generate.prompts import templates_digest
 from harness.labelling import CrossFitted
 from harness.llm.client import open_client
-from harness.machine import device_of, use_threads, versions
+from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Progress, Watch
 from harness.real import load_real, source_digest
-from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
+from harness.records import Cost, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
-from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
+from harness.scoring import DEV_ARMS, score, train_arms
 from harness.spec import Budget, Spec
 from harness.specfile import resolved
-from harness.store import Artefact, Store, read_json, write_json
+from harness.stopping import Round, best_round, evidence_of, gain_of, judged, stop_reason
+from harness.store import Store, read_json, write_json
 from harness.train import students
 from harness.train.students import Students, student_digest
 
@@ -62,16 +64,6 @@ class _Mark:
 
     spent: Cost
     seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A finished round: its report, its rows and its adapters."""
-
-    report: RoundReport
-    harvest: Harvest
-    scored: Scored
-    adapters: dict[str, Artefact]
 
 
 def run_id(spec: Spec, base: Path) -> tuple[str, str]:
@@ -150,29 +142,16 @@ async def _closed_loop(
     best = 0
     while True:
         plan, plan_id = await _plan(bench, done)
-        done.append(await _round(bench, plan, plan_id, done, mark))
+        done.append(await _round(bench, plan, plan_id, done, best, mark))
         mark = _Mark(llm.spent, dict(watch.seconds))
-        best = _best(done, best, spec)
-        stop = _stop(done, best, spec)
+        best = best_round(done, best, spec)
+        stop = stop_reason(done, best, spec)
+        evidence = evidence_of(done, best, spec, llm.spent)
+        done[-1] = replace(done[-1], report=replace(done[-1].report, evidence=evidence))
         if stop:
             break
-    return _test(bench, _judged(done, best, stop), best, ident, started)
-
-
-def _best(done: Sequence[Round], best: int, spec: Spec) -> int:
-    """The round that counts: a later one only if it gains more than η on dev (Ladder), or reaches the target."""
-    last, target = len(done) - 1, spec.stop.target
-    reached = target is not None and _dev(done[last], spec) >= target
-    return last if reached or _dev(done[last], spec) > _dev(done[best], spec) + spec.stop.min_gain else best
-
-
-def _judged(done: Sequence[Round], best: int, stop: str) -> list[Round]:
-    """The rounds with what is known only at the end: which one counts, and why the last was the last."""
-    last = len(done) - 1
-    return [
-        replace(one, report=replace(one.report, is_best=index == best, stop=stop if index == last else ""))
-        for index, one in enumerate(done)
-    ]
+    controls = [await run_control(bench, name, done) for name in spec.evaluate.controls]
+    return final_report(bench, judged(done, best, stop), best, controls, ident, started)
 
 
 async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch) -> Bench:
@@ -195,7 +174,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     return Bench(spec, store, data, embedder, students, fitted, gate, llm, watch)
 
 
-async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round], mark: _Mark) -> Round:
+async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round], best: int, mark: _Mark) -> Round:
     """Generate, filter, train and evaluate on dev. Cost and time count from `mark`, the end of the round before."""
     spec = bench.spec
     current = earlier[-1].adapters["mixed"] if earlier else None
@@ -236,6 +215,8 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         is_best=False,
         stop="",
         seconds={kind: spent - mark.seconds.get(kind, 0.0) for kind, spent in bench.watch.seconds.items()},
+        gain=gain_of(bench, plan.round, scored, earlier[best] if earlier else None),
+        prompts=produce.prompt_views(plan, bench.data.examples[Role.SEEDS], spec),
     )
     for fault in faults_of(own, now, spec):
         bench.watch.note(fault)
@@ -255,91 +236,9 @@ async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
         parents = [last.report.plan_id, last.scored.artefact]
 
         async def make() -> Plan:
-            return await _next(bench, last, parents)
+            return await steer(bench, last.scored.reports["mixed"], len(done) + 1, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
-
-
-async def _next(bench: Bench, done: Round, parents: Sequence[str]) -> Plan:
-    """The dev report, and nothing else of dev, becomes the next plan."""
-    report = DevReport(done.scored.reports["mixed"])
-    number = done.report.round + 1
-
-    def overlap(text: str) -> str:
-        guard = bench.data.guard()
-        held = bench.embedder([held for _, _, held in guard.pairs()])
-        rule = bench.spec.filters.leakage
-        return overlaps(text, guard, rule.ngram, bench.embedder([text])[0], held, rule.threshold)
-
-    return await next_plan(report, bench.spec, number, parents, bench.llm, overlap)
-
-
-def _dev(done: Round, spec: Spec) -> float:
-    return metric_of(done.scored.reports["mixed"], spec.evaluate.metric)
-
-
-def metric_of(report: EvalReport, metric: str) -> float:
-    """The score that decides, 0 where it cannot be had."""
-    return (report.accuracy if metric == "accuracy" else report.macro_f1).value or 0.0
-
-
-def _stop(rounds: Sequence[Round], best: int, spec: Spec) -> str:
-    """Why the run ends after the last of `rounds`, or ""."""
-    rule, last = spec.stop, rounds[-1]
-    reached = _dev(last, spec)
-    since_best = len(rounds) - 1 - best
-    if rule.target is not None and reached >= rule.target:
-        return f"target reached: dev {spec.evaluate.metric} {reached:.3f} ≥ {rule.target:.3f}"
-    if last.harvest.out_of_budget:
-        return "the budget ended"
-    if len(rounds) >= rule.max_rounds:
-        return f"round limit of {rule.max_rounds}"
-    if since_best >= rule.patience:
-        return f"no gain above {rule.min_gain:g} on dev for {since_best} round(s)"
-    return ""
-
-
-def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started: str) -> RunReport:
-    """Fix every decision, train what is missing, open the test split, score all arms together."""
-    spec, chosen = bench.spec, rounds[best]
-    material = chosen.harvest.material(bench.data)
-    arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
-    adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
-    decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
-    opened = bench.data.test.open(bench.store, ident, decision)
-    warnings = [*bench.data.warnings]
-    if opened.others:
-        warnings.append(
-            f"These test items were opened by {opened.others} other run(s) of this store before; choices made after "
-            "looking at those results make this one flatter itself."
-        )
-    with_base = "base" in spec.evaluate.arms
-    final = score(bench, Role.TEST, opened.examples, adapters, material, chosen.harvest.held_out(), with_base=with_base)
-    return RunReport(
-        id=ident,
-        name=spec.name,
-        seed=spec.seed,
-        spec=resolved(spec),
-        data=bench.data.info,
-        rounds=tuple(one.report for one in rounds),
-        best_round=best + 1,
-        stop=rounds[-1].report.stop,
-        test=final.reports,
-        comparisons=final.comparisons,
-        gap=final.gap,
-        cost=bench.llm.spent,
-        warnings=tuple(dict.fromkeys([*warnings, *bench.watch.notes])),
-        training_rows=final.rows,
-        artefacts={
-            "split": bench.data.artefact.id,
-            "dataset": chosen.harvest.dataset,
-            "evaluation": final.artefact,
-            **{f"adapter/{arm}": adapter for arm, adapter in final.adapters.items()},
-        },
-        versions=versions(),
-        started=started,
-        seconds=dict(bench.watch.seconds),
-    )
 
 
 def _since(now: Cost, before: Cost) -> Cost:

@@ -89,13 +89,23 @@ class Guidance:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one round will generate. `changes` says in words what differs from the round before, and why."""
+    """What one round will generate. `changes` says in words what differs from the first plan, and why.
+
+    The last four are set by feedback (see `harness/generate/policies.py`): the policies that were asked, the weight of
+    few-shot seeds by real slice (`"length=short (≤ 8 words)"` → 1.4), `channel[said][gold]` = P(gold | said) for labels
+    that dev shows confused, and the factor by which a label is drawn beyond its share so that its hardest rows can be
+    kept.
+    """
 
     round: int
     quotas: tuple[Quota, ...]
     guidance: tuple[Guidance, ...]
     parents: tuple[str, ...]
     changes: tuple[str, ...]
+    policies: tuple[str, ...] = ()
+    shots: Mapping[str, float] = field(default_factory=dict[str, float])
+    channel: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    surplus: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def candidates(self) -> int:
@@ -256,7 +266,11 @@ DevReport = NewType("DevReport", EvalReport)
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two arms on the same items. `difference` = score(a) − score(b); `mdd` is the smallest difference that this
-    many items would show with 80 % power (2.80·√(d/n), d = `discordant` share)."""
+    many items would show with 80 % power (2.80·√(d/n), d = `discordant` share).
+
+    `p_holm` is the p-value adjusted for the number of claims of the report (Holm 1979); None where the comparison is
+    no claim but shown beside them.
+    """
 
     a: str
     b: str
@@ -265,6 +279,7 @@ class Comparison:
     p_value: float
     discordant: float
     mdd: float
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +329,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """Everything one round decided and measured on dev."""
+    """Everything one round decided and measured on dev.
+
+    `gain` is `mixed` of this round against `mixed` of the best round before it, on dev; `evidence` what the stop rule
+    looked at; `prompts` one prompt per label as this round's plan words it, with the same cell and chance in every
+    round.
+    """
 
     round: int
     plan: Plan
@@ -340,6 +360,25 @@ class RoundReport:
     is_best: bool
     stop: str
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    gain: Comparison | None = None
+    evidence: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReport:
+    """A loop with one part taken out (`harness/controls.py`). `calls` are the generator's; `rows` the synthetic rows
+    that its arm was trained on, as many as the loop's arm `closed`; `comparison` is `closed` − this one on test."""
+
+    name: str
+    about: str
+    calls: int
+    candidates: int
+    accepted: int
+    rows: int
+    dataset: str
+    dev: tuple[EvalReport, ...]
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,3 +414,4 @@ class RunReport:
     versions: Mapping[str, str]
     started: str
     seconds: Mapping[str, float]
+    controls: tuple[ControlReport, ...] = ()

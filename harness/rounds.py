@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from harness.records import Calibration, Candidate, Example, FilterWorth, ParseF
 from harness.spec import Spec
 from harness.store import Artefact, digest, read_json, read_lines, write_json, write_lines
 
-SIEVE_VERSION = 2
+SIEVE_VERSION = 3
 DATASET_VERSION = 2
 CHUNK = 16
 """Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
@@ -36,38 +36,73 @@ class _Calibrated:
     value: Calibration | None
 
 
-async def harvest(bench: Bench, plan: Plan, plan_id: str, before: Harvest, current: Artefact | None) -> Harvest:
-    """Generate in waves until the target of this round is reached, the cap is, or the money is gone."""
-    rule = bench.spec.generate
-    target = rule.accepted_per_round * plan.round
+async def harvest(
+    bench: Bench,
+    plan: Plan,
+    plan_id: str,
+    before: Harvest,
+    current: Artefact | None,
+    sizes: Sequence[int] | None = None,
+) -> Harvest:
+    """Generate in waves until the target of this round is reached, the cap is, or the money is gone.
+
+    `sizes` (candidates of each wave) takes the place of target and cap: a control draws what the loop drew, no more and
+    no less.
+    """
     waves = list(before.waves)
+    plans = (*before.plans, plan)
     quotas: Sequence[Quota] = plan.quotas
     now = before
     drawn = 0
-    for number in range(rule.max_waves):
+    while quotas:
+        number = len(waves) - len(before.waves)
         waves.append(await _wave(bench, plan, plan_id, quotas, number))
         drawn += sum(quota.candidates for quota in quotas)
-        now = await _sieve(bench, waves, current)
-        missing = target - len(now.sieved.accepted)
-        left = None if rule.max_candidates is None else rule.max_candidates - drawn
-        if missing <= 0 or now.out_of_budget or (left is not None and left <= 0):
+        now = await _sieve(bench, waves, plans, current)
+        if now.out_of_budget:
             break
-        quotas = refill(plan, now, missing, bench.spec, left)
-        if not quotas:
-            break
-    return _with_dataset(bench, now, plan.round, _shortfall(now, target, bench.spec))
+        if sizes is None:
+            quotas = _missing(plan, now, number + 1, drawn, bench.spec)
+        else:
+            calls = [size // bench.spec.generate.samples_per_call for size in sizes[number + 1 : number + 2]]
+            quotas = spread(plan, sum(calls), bench.spec, len(waves))
+    target = bench.spec.generate.accepted_per_round * plan.round
+    return _with_dataset(bench, now, plan.round, "" if sizes is not None else _shortfall(now, target, bench.spec))
+
+
+async def resieve(bench: Bench, now: Harvest) -> Harvest:
+    """The candidates of a finished harvest through the filters of `bench`'s spec, as a data set of its own."""
+    again = await _sieve(bench, now.waves, now.plans, None)
+    return _with_dataset(bench, again, now.plans[-1].round, "")
+
+
+def _missing(plan: Plan, now: Harvest, waves: int, drawn: int, spec: Spec) -> tuple[Quota, ...]:
+    """The next wave's quotas after `waves` of this round, none where target or cap is reached."""
+    rule = spec.generate
+    missing = rule.accepted_per_round * plan.round - len(now.sieved.accepted)
+    left = None if rule.max_candidates is None else rule.max_candidates - drawn
+    if missing <= 0 or waves >= rule.max_waves or (left is not None and left <= 0):
+        return ()
+    return refill(plan, now, missing, spec, left)
 
 
 def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
-    """Quotas for the missing rows by the yield seen so far: labels as the plan weighs them, then cells drawn at random.
-
-    Whole calls within `left`, the candidates that the cap still allows; none where it allows no call.
-    """
+    """Quotas for the missing rows by the yield seen so far, in whole calls within `left`, the candidates that the cap
+    still allows; none where it allows no call."""
     share = max(len(now.sieved.accepted) / max(1, sum(quota.candidates for quota in now.quotas)), 0.05)
     per_call = spec.generate.samples_per_call
     calls = max(1, round(missing / share / per_call))
     calls = calls if left is None else min(calls, left // per_call)
-    generator = random.Random(digest([spec.seed, "refill", plan.round, len(now.waves)]))
+    return spread(plan, calls, spec, len(now.waves))
+
+
+def spread(plan: Plan, calls: int, spec: Spec, waves: int) -> tuple[Quota, ...]:
+    """So many calls more of a plan: labels as the plan weighs them, then cells drawn at random.
+
+    `waves` is the number of waves before this one.
+    """
+    per_call = spec.generate.samples_per_call
+    generator = random.Random(digest([spec.seed, "refill", plan.round, waves]))
     labels = sorted({quota.cell.label for quota in plan.quotas})
     weights = {
         label: float(sum(quota.candidates for quota in plan.quotas if quota.cell.label == label))
@@ -98,9 +133,7 @@ def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
 
 async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Wave:
     """Ask the generator for these quotas, or read what it answered before."""
-    draws = produce.draws(
-        quotas, plan.guidance, bench.data.examples[Role.SEEDS], bench.spec, round_=plan.round, wave=number
-    )
+    draws = produce.draws(quotas, plan, bench.data.examples[Role.SEEDS], bench.spec, wave=number)
     batches: list[produce.Batch] = []
     inputs = {
         **bench.section("task", "generate", "budget"),
@@ -159,7 +192,7 @@ async def _paid_for(bench: Bench, draws: Sequence[produce.Draw], round_: int, wa
     return batches
 
 
-async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> Harvest:
+async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], current: Artefact | None) -> Harvest:
     """All candidates so far through all filters; the verdicts are an artefact."""
     spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
     candidates = [one for wave in waves for one in wave.candidates]
@@ -170,6 +203,10 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) 
         "judge": judge_identity(spec),
         "embedder": bench.embedder.id,
         "gate": None if bench.gate is None else bench.gate.passed,
+        "steering": [
+            [dict(plan.surplus) for plan in plans],
+            {key: dict(row) for key, row in plans[-1].channel.items()},
+        ],
     }
     parents = {f"wave {index}": wave.artefact for index, wave in enumerate(waves)}
     if bench.fitted:
@@ -180,7 +217,7 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) 
     sieved, worth, calibration = Sieved((), ()), (), None
     if ident not in bench.store:
         with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
-            context = _context(bench, waves, current)
+            context = _context(bench, waves, plans, current)
             sieved = await sieve(filters, context, lambda _name, _left: advance(1))
             worth = tuple(found for item in filters if (found := item.worth(context)))
             if spec.filters.duplicates.enabled:
@@ -202,13 +239,14 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], current: Artefact | None) 
         ),
         read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
         read_json(artefact / "calibration.json", _Calibrated).value,
+        tuple(plans),
         artefact.id,
     )
 
 
-def _context(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> Context:
+def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], current: Artefact | None) -> Context:
     by_wave = [wave.candidates for wave in waves]
-    says = labeller(bench.fitted, bench.students, current, by_wave) if bench.fitted else None
+    says = labeller(bench.fitted, bench.students, current, by_wave, plans[-1].channel) if bench.fitted else None
     difficulty = _difficulty(bench, waves, current, says)
     return Context(
         spec=bench.spec,
@@ -220,6 +258,7 @@ def _context(bench: Bench, waves: Sequence[Wave], current: Artefact | None) -> C
         difficulty=difficulty,
         llm=bench.llm,
         gate=bench.gate,
+        surplus={plan.round: plan.surplus for plan in plans if plan.surplus},
     )
 
 
@@ -248,4 +287,4 @@ def _with_dataset(bench: Bench, now: Harvest, round_: int, shortfall: str) -> Ha
         inputs={"round": round_, **bench.section("name", "task")},
         parents={"verdicts": now.verdicts},
     )
-    return Harvest(now.waves, now.sieved, now.worth, now.calibration, now.verdicts, artefact.id, shortfall)
+    return replace(now, dataset=artefact.id, shortfall=shortfall)

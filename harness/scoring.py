@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eval.gap import gap, source_gap
+from eval.intervals import holm
 from eval.score import compare, evaluate
 from harness.arms import Material, rows_of
 from harness.bench import Bench
@@ -15,7 +16,7 @@ from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Ro
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
 
-VERSION = 2
+VERSION = 3
 REFERENCE = "seeds"
 """The arm that every other one is compared with."""
 NEEDED_ARMS = (REFERENCE, "mixed")
@@ -45,23 +46,29 @@ class _Saved:
 
 def train_arms(bench: Bench, arms: Sequence[str], material: Material, dataset: str) -> dict[str, Artefact]:
     """One adapter per arm that has rows; only arms with synthetic rows descend from the data set."""
-    seed = bench.spec.seed
     out: dict[str, Artefact] = {}
     for arm in arms:
-        rows = rows_of(arm, material, seed)
-        if rows is None:
-            continue
-        parents = {"split": bench.data.artefact.id}
-        if arm not in ("seeds", "real", "all_real"):
-            parents["dataset"] = dataset
-        try:
-            out[arm] = bench.students.train(arm, rows, seed, parents)
-        except DataError as error:
-            if arm in NEEDED_ARMS:
-                raise
-            # The calls are paid for and the other arms can be trained: one that lacks a label costs only itself.
-            bench.watch.note(f"Left out: {error}")
+        rows = rows_of(arm, material, bench.spec.seed)
+        adapter = None if rows is None else train_rows(bench, arm, rows, dataset)
+        if adapter is not None:
+            out[arm] = adapter
     return out
+
+
+def train_rows(bench: Bench, arm: str, rows: Sequence[Example], dataset: str) -> Artefact | None:
+    """The adapter of an arm; None, with a note, where its rows lack a label. Raises `DataError` if it is an arm without
+    which there is nothing to say."""
+    parents = {"split": bench.data.artefact.id}
+    if arm not in ("seeds", "real", "all_real"):
+        parents["dataset"] = dataset
+    try:
+        return bench.students.train(arm, rows, bench.spec.seed, parents)
+    except DataError as error:
+        if arm in NEEDED_ARMS:
+            raise
+        # The calls are paid for and the other arms can be trained: one that lacks a label costs only itself.
+        bench.watch.note(f"Left out: {error}")
+        return None
 
 
 def score(
@@ -73,8 +80,13 @@ def score(
     held_out: Sequence[Example],
     *,
     with_base: bool = False,
+    claims: Sequence[tuple[str, str]] = (),
 ) -> Scored:
-    """Predict and score all arms together. Raises ValueError where two arms answered for different items."""
+    """Predict and score all arms together.
+
+    Every arm is compared with `seeds`; `claims` are the pairs whose p-values are adjusted for their number, those that
+    are not among the former are compared too. Raises ValueError where two arms answered for different items.
+    """
     rule, seed = bench.spec.evaluate, bench.spec.seed
     inputs = {
         "rule": {"metric": rule.metric, "resamples": rule.resamples},
@@ -82,6 +94,7 @@ def score(
         "items": digest([[one.id, one.text, one.label, dict(one.slices)] for one in examples]),
         "held_out": digest([[one.id, one.text, one.label] for one in held_out]),
         "base": with_base,
+        "claims": [list(pair) for pair in claims],
     }
     parents = {"split": bench.data.artefact.id, **{arm: adapter.id for arm, adapter in adapters.items()}}
 
@@ -107,11 +120,14 @@ def score(
             )
             for arm, predictions in answers.items()
         }
-        comparisons = [
-            compare(arm, REFERENCE, examples, predictions, answers[REFERENCE], rule.metric, rule.resamples, seed)
-            for arm, predictions in answers.items()
-            if arm not in (REFERENCE, "base")
-        ]
+        shown = [(arm, REFERENCE) for arm in answers if arm not in (REFERENCE, "base") and arm not in _sides(claims)]
+        comparisons = with_holm(
+            [
+                compare(a, b, examples, answers[a], answers[b], rule.metric, rule.resamples, seed)
+                for a, b in dict.fromkeys([*shown, *claims])
+            ],
+            claims,
+        )
         gaps = gap(
             rule.metric,
             rule.resamples,
@@ -134,9 +150,21 @@ def score(
 
     artefact = bench.store.once("evaluation", VERSION, build, inputs=inputs, parents=parents, seed=seed)
     saved = read_json(artefact / "scores.json", _Saved)
-    sizes = {arm: len(rows_of(arm, material, seed) or []) for arm in adapters}
+    sizes = {arm: len(rows) for arm in adapters if (rows := rows_of(arm, material, seed)) is not None}
     ids = {arm: adapter.id for arm, adapter in adapters.items()}
     return Scored(artefact.id, saved.reports, saved.comparisons, saved.gap, ids, sizes)
+
+
+def _sides(claims: Sequence[tuple[str, str]]) -> set[str]:
+    """Arms that exist for a claim alone."""
+    return {arm for pair in claims if REFERENCE not in pair for arm in pair}
+
+
+def with_holm(comparisons: Sequence[Comparison], claims: Sequence[tuple[str, str]]) -> list[Comparison]:
+    """The comparisons, those among `claims` with their p-value adjusted for the number of claims (Holm 1979)."""
+    places = [place for place, one in enumerate(comparisons) if (one.a, one.b) in claims]
+    adjusted = dict(zip(places, holm([comparisons[place].p_value for place in places]), strict=True))
+    return [replace(one, p_holm=adjusted.get(place)) for place, one in enumerate(comparisons)]
 
 
 def _answers(

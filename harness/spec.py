@@ -304,16 +304,18 @@ class Train(Section):
     """Stop when the training loss has stayed flat; dev is not looked at."""
 
 
+ArmName = Literal["base", "seeds", "synthetic", "mixed", "real", "all_real"]
+ControlName = Literal["static", "shuffled", "raw", "naive"]
+PolicyName = Literal["quotas", "contrast", "shots", "critic", "relabel", "surplus"]
+
+
 class Evaluate(Section):
-    arms: list[Literal["base", "seeds", "synthetic", "mixed", "raw", "real", "all_real"]] = [
-        "base",
-        "seeds",
-        "synthetic",
-        "mixed",
-        "raw",
-        "real",
-        "all_real",
-    ]
+    arms: list[ArmName] = ["base", "seeds", "synthetic", "mixed", "real", "all_real"]
+    """What the student is trained on, see `harness/arms.py`."""
+    controls: list[ControlName] = ["raw"]
+    """What the loop is compared with at the same number of generator calls and of accepted rows. `raw`: the same
+    candidates without filters. `static`: no feedback. `shuffled`: feedback under permuted slice names. `naive`: no
+    matrix, "more like this". All but `raw` make as many calls again as the loop itself."""
     resamples: Annotated[int, Field(ge=200, le=100_000)] = 2000
     """Bootstrap resamples per interval."""
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
@@ -321,15 +323,20 @@ class Evaluate(Section):
 
 
 class Feedback(Section):
-    enabled: bool = True
+    """From the dev report to the next round's plan. The defaults are those that the measurements in
+    `experiments/LOG.md` favour."""
+
+    policies: list[PolicyName] = ["quotas", "contrast"]
+    """What may be done with the dev report (`harness/generate/policies.py`): `quotas` moves candidates to labels and
+    slices that fail, `contrast` shows a confused label beside its neighbour, `shots` picks few-shot seeds from weak
+    slices, `critic` adds a sentence written by the critic role, `relabel` doubts confused labels in the labeller's
+    answer, `surplus` draws weak labels beyond their share and keeps the hardest rows. Empty: no feedback."""
     exploration: Share = 0.3
     """Share of the quotas that stays on the static plan, so that steering does not narrow coverage."""
     shrinkage: PositiveFloat = 10.0
     """κ of the shrunk error rate (errors + κ·p̄)/(n + κ)."""
     contrast_pairs: Count = 3
-    """At most so many confused pairs become contrast prompts; a pair needs 5 confusions on dev."""
-    critic: bool = True
-    """Let the critic role write guidance from the aggregates (checked for overlap with held-out text)."""
+    """At most so many confused pairs are acted on; a pair needs 5 confusions on dev."""
 
 
 class Stop(Section):

@@ -7,7 +7,7 @@ it needs are well-formed, so a typo in `train` does not hide an impossible matri
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,8 +205,7 @@ def _prices(site: Site) -> Iterator[Finding]:
     spec = site.spec
     if spec.budget.usd is None:
         return
-    critic = spec.feedback.enabled and spec.feedback.critic
-    used = {"generator": True, "judge": spec.filters.judge.enabled, "critic": critic}
+    used = {"generator": True, "judge": spec.filters.judge.enabled, "critic": "critic" in spec.feedback.policies}
     advice = "write its US dollars per million tokens (`{input: …, output: …}`, zeros for an endpoint of your own)"
     for role, endpoint in _roles(spec).items():
         if used[role] and endpoint.base_url != "embedded" and not site.written("llm", role, "price"):
@@ -219,14 +218,30 @@ def _arms(site: Site) -> Iterator[Finding]:
     missing = [arm for arm in NEEDED_ARMS if arm not in arms]
     if missing:
         yield key, f"has to hold {' and '.join(map(repr, missing))}: the gap compares 'seeds' with 'mixed'"
-    for index, arm in enumerate(arms):
-        if arm in arms[:index]:
-            yield (*key, index), f"{arm!r} stands twice"
+    yield from _twice(key, arms)
+    yield from _twice(("evaluate", "controls"), site.spec.evaluate.controls)
     if site.spec.data.split.pool == 0:
         for index, arm in enumerate(arms):
             if arm in NEEDS_POOL:
                 what = f"{arm!r} needs real items beyond the seeds, and data.split.pool is 0"
                 yield (*key, index), f"{what}: remove it from evaluate.arms or set data.split.pool"
+
+
+def _twice(key: Key, names: Sequence[str]) -> Iterator[Finding]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (*key, index), f"{name!r} stands twice"
+
+
+def _feedback(site: Site) -> Iterator[Finding]:
+    policies, filters = site.spec.feedback.policies, site.spec.filters
+    key: Key = ("feedback", "policies")
+    yield from _twice(key, policies)
+    needs = {"relabel": ("consistency", filters.consistency), "surplus": ("difficulty", filters.difficulty)}
+    for name, (of, rule) in needs.items():
+        if name in policies and not rule.enabled:
+            what = f"{name!r} works through filters.{of}, which is off; switch it on or take {name!r} off the list"
+            yield (*key, policies.index(name)), what
 
 
 def _student(site: Site) -> Iterator[Finding]:
@@ -263,6 +278,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("llm",), _endpoints),
     (("llm", "budget", "feedback", "filters"), _prices),
     (("evaluate", "data"), _arms),
+    (("feedback", "filters"), _feedback),
     (("train",), _student),
     (("runtime",), _tracking),
 )

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from harness.loop import REPORT, metric_of
+from harness.loop import REPORT
 from harness.records import Plan, Role, RunReport, SplitInfo
+from harness.stopping import metric_of
 from harness.store import Artefact, Manifest, read_json
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ class Context:
     """Everything the filters may use; rows of the arrays follow `candidates`.
 
     `candidates` are all candidates of the run so far, oldest first. `difficulty` is p(label) under the current
-    student, candidates × labels.
+    student, candidates × labels. `surplus` is `Plan.surplus` by round.
     """
 
     spec: Spec
@@ -45,6 +45,7 @@ class Context:
     difficulty: NDArray[np.float64] | None
     llm: Llm
     gate: GateReport | None
+    surplus: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])
 
 
 @dataclass(frozen=True, slots=True)

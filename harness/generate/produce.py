@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.generate import prompts
-from harness.generate.matrix import in_slice
+from harness.generate.matrix import deal, in_slice
 from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
-from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Quota
+from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Plan, Quota
 from harness.spec import Spec
 from harness.store import digest
 
-VERSION = 2
+VERSION = 3
 """Raise when the same inputs would give other candidates."""
 NOT_ASKED = "not asked: the budget ended"
 EMBEDDED_MIN_P = 0.05
@@ -54,25 +54,17 @@ class Batch:
     failures: tuple[ParseFailure, ...]
 
 
-def draws(
-    quotas: Sequence[Quota],
-    guidance: Sequence[Guidance],
-    seeds: Sequence[Example],
-    spec: Spec,
-    *,
-    round_: int,
-    wave: int,
-) -> list[Draw]:
+def draws(quotas: Sequence[Quota], plan: Plan, seeds: Sequence[Example], spec: Spec, *, wave: int) -> list[Draw]:
     """The calls of a wave, in a fixed order. Each one's seeds and sampling seed come from its place alone."""
     per_call = spec.generate.samples_per_call
     out: list[Draw] = []
     for quota in quotas:
-        hints = [item for item in guidance if item.label == quota.cell.label]
+        hints = [item for item in plan.guidance if item.label == quota.cell.label]
         for index in range(-(-quota.candidates // per_call)):
-            place = digest([spec.seed, round_, wave, quota.cell.id, index])
+            place = digest([spec.seed, plan.round, wave, quota.cell.id, index])
             generator = random.Random(place)
             chosen = _turn(hints, generator)
-            shots = pick_shots(quota.cell, seeds, spec, generator)
+            shots = pick_shots(quota.cell, seeds, spec, generator, plan.shots)
             contrast = _contrast_shots(chosen, seeds, generator)
             values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shots, chosen, contrast)
             count = min(per_call, quota.candidates - index * per_call)
@@ -83,6 +75,27 @@ def draws(
     return out
 
 
+def prompt_views(plan: Plan, seeds: Sequence[Example], spec: Spec) -> dict[str, str]:
+    """Label → one of its prompts as the plan words it, with the same cell and the same chance whatever the plan.
+
+    So what differs between two rounds' views is what feedback changed. A label's contrast is shown where it has one.
+    """
+    weights = dict.fromkeys(spec.task.labels, 1.0)
+    generator = random.Random(digest([spec.seed, "view"]))
+    views: dict[str, str] = {}
+    for quota in deal(len(weights), 1, weights, spec.matrix, generator):
+        label = quota.cell.label
+        own = [item for item in plan.guidance if item.label == label]
+        chosen = [item for item in own if item.kind == "hint"] + [item for item in own if item.kind == "contrast"][:1]
+        chance = random.Random(digest([spec.seed, "view", label]))
+        shown = pick_shots(quota.cell, seeds, spec, chance, plan.shots)
+        contrast = _contrast_shots(chosen, seeds, chance)
+        values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shown, chosen, contrast)
+        prompt = prompts.chat_prompt(values) if spec.llm.generator.chat else prompts.completion_prompt(values)
+        views[label] = prompt if isinstance(prompt, str) else "\n\n".join(text for _, text in prompt)
+    return views
+
+
 def _turn(guidance: Sequence[Guidance], generator: random.Random) -> list[Guidance]:
     """All hints, and with even odds one of the contrasts: half of a label's prompts stay plain."""
     contrasts = [item for item in guidance if item.kind == "contrast"]
@@ -90,8 +103,17 @@ def _turn(guidance: Sequence[Guidance], generator: random.Random) -> list[Guidan
     return [*hints, generator.choice(contrasts)] if contrasts and generator.random() < 0.5 else hints
 
 
-def pick_shots(cell: Cell, seeds: Sequence[Example], spec: Spec, generator: random.Random) -> list[Example]:
-    """Few-shot seeds of the cell's label, preferring those in the real slices that its `shots` dimensions name."""
+def pick_shots(
+    cell: Cell,
+    seeds: Sequence[Example],
+    spec: Spec,
+    generator: random.Random,
+    weights: Mapping[str, float] | None = None,
+) -> list[Example]:
+    """Few-shot seeds of the cell's label, preferring those in the real slices that its `shots` dimensions name.
+
+    `weights` of slices (`"first_word=what"` → 1.4) make the seeds in them likelier by the mean weight of their slices.
+    """
     own = [seed for seed in seeds if seed.label == cell.label]
     wanted = {
         dimension.name: cell.values[dimension.name]
@@ -99,11 +121,27 @@ def pick_shots(cell: Cell, seeds: Sequence[Example], spec: Spec, generator: rand
         if dimension.use == "shots" and cell.values[dimension.name] != "any"
     }
     near = [seed for seed in own if all(in_slice(seed.slices.get(name, ""), value) for name, value in wanted.items())]
-    first = generator.sample(near, min(spec.generate.shots, len(near)))
+    first = _sample(near, spec.generate.shots, weights, generator)
     others = [seed for seed in own if seed not in first]
-    filled = first + generator.sample(others, min(spec.generate.shots - len(first), len(others)))
+    filled = first + _sample(others, spec.generate.shots - len(first), weights, generator)
     generator.shuffle(filled)
     return filled
+
+
+def _sample(
+    seeds: Sequence[Example], size: int, weights: Mapping[str, float] | None, generator: random.Random
+) -> list[Example]:
+    """At most `size` different seeds, each drawn in proportion to its weight (Efraimidis & Spirakis 2006: the largest
+    u^(1/w) of uniform u)."""
+    if not weights:
+        return generator.sample(seeds, min(size, len(seeds)))
+    keys: list[float] = []
+    for seed in seeds:
+        known = [weights[key] for name, value in seed.slices.items() if (key := f"{name}={value}") in weights]
+        weight = sum(known) / len(known) if known else 1.0
+        keys.append(generator.random() ** (1 / max(weight, 1e-6)))
+    order = sorted(range(len(seeds)), key=lambda index: -keys[index])
+    return [seeds[index] for index in order[:size]]
 
 
 def _contrast_shots(guidance: Sequence[Guidance], seeds: Sequence[Example], generator: random.Random) -> list[Example]:

@@ -14,9 +14,7 @@ def rows(kind: str, count: int, origin: Origin = Origin.REAL) -> list[Example]:
 
 
 def material(accepted: int, pool: int) -> Material:
-    return Material(
-        rows("seed", 4), rows("pool", pool), rows("syn", accepted, Origin.SYNTHETIC), rows("raw", 9, Origin.SYNTHETIC)
-    )
+    return Material(rows("seed", 4), rows("pool", pool), rows("syn", accepted, Origin.SYNTHETIC))
 
 
 @pytest.mark.parametrize(
@@ -25,9 +23,9 @@ def material(accepted: int, pool: int) -> Material:
         (
             6,
             10,
-            {"seeds": 4, "synthetic": 6, "mixed": 10, "raw": 13, "real": 6, "synthetic_equal": None, "all_real": 14},
+            {"seeds": 4, "synthetic": 6, "mixed": 10, "real": 6, "synthetic_equal": None, "all_real": 14},
         ),
-        (10, 6, {"seeds": 4, "synthetic": 10, "mixed": 14, "raw": 13, "real": 6, "synthetic_equal": 6, "all_real": 10}),
+        (10, 6, {"seeds": 4, "synthetic": 10, "mixed": 14, "real": 6, "synthetic_equal": 6, "all_real": 10}),
         (6, 6, {"synthetic": 6, "real": 6, "synthetic_equal": None}),
         (6, 0, {"seeds": 4, "synthetic": 6, "mixed": 10, "real": None, "synthetic_equal": None, "all_real": None}),
         (0, 6, {"synthetic": 0, "mixed": 4, "real": 0, "synthetic_equal": None, "all_real": 10}),

@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from harness.errors import LeakageError
 from harness.filters.leakage import overlaps
-from harness.generate.feedback import Rate, confused_pairs, first_plan, next_plan, planned, reweigh, shrunk_rates
+from harness.generate.feedback import FIRST, NOTHING, STATIC, first_plan, next_plan, planned
 from harness.generate.produce import draws
+from harness.generate.rates import Rate, confused_pairs, reweigh, shrunk_rates
 from harness.llm.client import Request
 from harness.records import DevReport, Estimate, EvalReport, Example, Origin, Plan, Role, SliceScore
 from harness.spec import Spec
@@ -46,7 +48,14 @@ def spec(**changes: Any) -> Spec:
     return make_spec(generate={"accepted_per_round": 400, "over_generation": 1, "samples_per_call": 4}, **changes)
 
 
-def steered(of: EvalReport, critic: ScriptedLlm, overlap: str = "", **changes: Any) -> Plan:
+def steered(
+    of: EvalReport,
+    critic: ScriptedLlm,
+    overlap: str = "",
+    policies: Sequence[str] = ("quotas", "contrast", "critic"),
+    **changes: Any,
+) -> Plan:
+    changes["feedback"] = {"policies": list(policies), **changes.get("feedback", {})}
     return asyncio.run(next_plan(DevReport(of), spec(**changes), 2, ["plan-1"], critic, lambda _: overlap))
 
 
@@ -66,7 +75,7 @@ def test_only_a_report_on_dev_may_steer(role: Role) -> None:
     with pytest.raises(LeakageError, match=f"feedback was handed a report on '{role}'; only dev may steer"):
         steered(replace(report(WEAK), role=role), ScriptedLlm(nobody))
     with pytest.raises(LeakageError):
-        steered(replace(report(WEAK), role=role), ScriptedLlm(nobody), feedback={"enabled": False})
+        steered(replace(report(WEAK), role=role), ScriptedLlm(nobody), policies=())
 
 
 def test_the_first_plan_follows_the_weights_of_the_spec() -> None:
@@ -122,11 +131,11 @@ def test_a_report_without_errors_leaves_the_static_plan() -> None:
     assert reweigh({"a": 3, "b": 1}, {"a": Rate(0, 9, 0.0), "b": Rate(0, 9, 0.0)}, 0.0) == {"a": 0.75, "b": 0.25}
     plan = steered(report(), ScriptedLlm(nobody), feedback={"exploration": 0})
     assert per_label(plan) == per_label(first_plan(spec(), []))
-    assert plan.changes == ()
+    assert plan.changes == (NOTHING,)
 
 
 def test_quotas_move_to_the_weak_label_and_the_words_say_why() -> None:
-    plan = steered(report(WEAK), ScriptedLlm(nobody), feedback={"critic": False, "contrast_pairs": 0})
+    plan = steered(report(WEAK), ScriptedLlm(nobody), policies=("quotas",))
     counts = per_label(plan)
     # .3 of a third, and .7 in proportion to 62.5 : 7.5 : 12.5
     assert counts["ALPHA"] == pytest.approx(400 * (0.1 + 0.7 * 62.5 / 82.5), abs=4)
@@ -137,13 +146,13 @@ def test_quotas_move_to_the_weak_label_and_the_words_say_why() -> None:
         "BETA: less (33% → 16% of the quota), because 5 of 100 dev items of it fail (7% after shrinkage).",
     )
     assert (plan.round, plan.parents, plan.guidance) == (2, ("plan-1",), ())
-    assert plan == steered(report(WEAK), ScriptedLlm(nobody), feedback={"critic": False, "contrast_pairs": 0})
+    assert plan == steered(report(WEAK), ScriptedLlm(nobody), policies=("quotas",))
 
 
 def test_dimensions_that_are_slices_of_the_real_data_are_steered_too() -> None:
     slices = {"length=short (≤ 8 words)": (50, 100), "length=medium (9–11 words)": (90, 100)}
     slices |= {"length=long (≥ 12 words)": (90, 100), "style=shouting": (0, 100)}
-    plan = steered(report(None, slices), ScriptedLlm(nobody), feedback={"critic": False})
+    plan = steered(report(None, slices), ScriptedLlm(nobody), policies=("quotas",))
     lengths, styles = Counter[str](), Counter[str]()
     for quota in plan.quotas:
         lengths[quota.cell.values["length"]] += quota.candidates
@@ -237,9 +246,10 @@ def test_a_budget_that_ends_before_the_critic_ends_no_run() -> None:
 
 
 def test_switched_off_feedback_is_the_static_plan() -> None:
-    plan = steered(report(WEAK), ScriptedLlm(nobody), feedback={"enabled": False})
+    plan = steered(report(WEAK), ScriptedLlm(nobody), policies=())
     assert per_label(plan) == per_label(first_plan(spec(), []))
-    assert (plan.guidance, plan.changes) == ((), ("Feedback is off: the plan is the static one again.",))
+    assert (plan.guidance, plan.changes, plan.policies) == ((), (STATIC,), ())
+    assert first_plan(spec(), []).changes == (FIRST,)
 
 
 CANARY = "zyzzogeton quixotically vexes jumbled fjords"
@@ -261,10 +271,11 @@ def test_no_held_out_text_is_in_any_request_even_if_the_critic_knows_it() -> Non
 
     replies = iter([f" ask why {CANARY} of dev.", f" say: Why {CANARY} of test?. Yes.", " are harmless."])
     critic = ScriptedLlm(lambda request: next(replies))
-    plan = asyncio.run(next_plan(report(WEAK), spec(), 2, [], critic, overlap))
+    of = spec(feedback={"policies": ["quotas", "contrast", "critic"]})
+    plan = asyncio.run(next_plan(report(WEAK), of, 2, [], critic, overlap))
     assert [item.text for item in plan.guidance if item.kind == "hint"] == ["They are harmless."]
     seeds = [Example(f"real-{label}", f"seed of {label} ?", label, {}, Origin.REAL) for label in LABELS]
-    prompts = [str(draw.request.prompt) for draw in draws(plan.quotas, plan.guidance, seeds, spec(), round_=2, wave=0)]
+    prompts = [str(draw.request.prompt) for draw in draws(plan.quotas, plan, seeds, spec(), wave=0)]
     everything = "\n".join([critic.bodies, *prompts, *plan.changes, str(plan.guidance)])
     assert "They are harmless." in everything
     assert not any(word in everything for word in CANARY.split())

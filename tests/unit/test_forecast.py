@@ -34,7 +34,8 @@ def make(**changes: Any) -> Spec:
             "forbid": [{"label": "A", "tone": "cross"}],
         },
         "generate": {"accepted_per_round": 20, "over_generation": 2, "samples_per_call": 4, "max_waves": 3},
-        "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed", "raw"]},
+        "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed"]},
+        "feedback": {"policies": ["quotas", "contrast", "critic"]},
     }
     return Spec.model_validate(content | changes)
 
@@ -92,14 +93,16 @@ def test_an_embedded_judge_is_expected_to_audit_and_another_to_grade_the_rows():
 
 
 def test_roles_that_are_off_make_no_calls():
-    off = forecast(make(filters={"judge": {"enabled": False}}, feedback={"critic": False}))
+    off = forecast(make(filters={"judge": {"enabled": False}}, feedback={"policies": ["quotas", "contrast"]}))
     assert {one.role for one in off.calls} == {"generator"}
     assert not of(forecast(make(stop={"max_rounds": 1})), "critic")
-    assert not of(forecast(make(feedback={"enabled": False})), "critic")
+    assert not of(forecast(make(feedback={"policies": []})), "critic")
 
 
 def test_the_critic_is_asked_once_per_pair_between_rounds():
-    (critic,) = of(forecast(make(stop={"max_rounds": 4}, feedback={"contrast_pairs": 2})), "critic")
+    (critic,) = of(
+        forecast(make(stop={"max_rounds": 4}, feedback={"policies": ["critic"], "contrast_pairs": 2})), "critic"
+    )
     assert critic.expected.calls == critic.most.calls == 3 * 2
 
 
@@ -169,7 +172,7 @@ def test_a_limit_that_is_just_reached_is_enough():
 
 
 def test_trainings_are_counted_once_or_per_round():
-    arms = ["base", "seeds", "synthetic", "mixed", "raw", "real", "all_real"]
+    arms = ["base", "seeds", "synthetic", "mixed", "real", "all_real"]
     split = {"seeds": 30, "pool": 25}
     data = {"source": {"kind": "file", "path": "x.csv"}, "split": split}
     result = forecast(make(data=data, evaluate={"arms": arms}, stop={"max_rounds": 3}))
@@ -182,9 +185,35 @@ def test_trainings_are_counted_once_or_per_round():
         "real, each round": 3,
         # 18 of 20 accepted rows a round are trained on: more than the pool's 25 from round 2 on.
         "synthetic cut to the pool's size": 2,
-        "raw, for the test": 1,
+        "closed at equal rows": 1,
+        "raw at equal rows": 1,
     }
-    assert sum(forecast(make(filters={"consistency": {"enabled": False}})).trainings.values()) == 6
+    assert sum(forecast(make(filters={"consistency": {"enabled": False}})).trainings.values()) == 7
+
+
+def test_controls_with_calls_of_their_own_are_counted():
+    alone, beside = (
+        forecast(make(stop={"max_rounds": 3}, evaluate={"controls": controls}))
+        for controls in ([], ["static", "naive", "raw"])
+    )
+    first = alone.plan.candidates // 4
+    added = {one.purpose: one for one in beside.calls if one.purpose.startswith("control ")}
+    # Round 1 of the static control is the loop's own; the naive one has prompts of its own from the start.
+    assert {name: one.expected.calls for name, one in added.items()} == {
+        "control static": 2 * first,
+        "control naive": 3 * first,
+    }
+    assert all(one.most.calls >= one.expected.calls for one in added.values())
+    assert beside.expected.calls - alone.expected.calls == 5 * first
+    extra = {name: count for name, count in beside.trainings.items() if name not in alone.trainings}
+    assert extra == {
+        "control static, each round": 3,
+        "control naive, each round": 3,
+        "closed at equal rows": 1,
+        "static at equal rows": 1,
+        "naive at equal rows": 1,
+        "raw at equal rows": 1,
+    }
 
 
 def test_a_split_that_asks_for_more_than_there_is_is_named():

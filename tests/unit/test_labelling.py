@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.labelling import CrossFitted, folds, labeller
+from harness.labelling import CrossFitted, corrected, folds, labeller
 from harness.records import Example
 from harness.store import Artefact
 
@@ -92,16 +92,23 @@ def test_a_label_with_one_seed_is_refused_before_anything_is_trained() -> None:
 def test_the_labeller_answers_wave_by_wave_and_in_order() -> None:
     words = WordStudents(list(LABELS), [one.text for one in SEEDS])
     waves = [[candidate(1, "a beta"), candidate(2, "a gamma")], [], [candidate(3, "an alpha")]]
-    says = labeller(words, words, None, waves)  # type: ignore[arg-type]
+    says = labeller(words, words, None, waves, {})  # type: ignore[arg-type]
     assert says.labels == tuple(LABELS)
     assert says.probabilities.argmax(axis=1).tolist() == [1, 2, 0]
     assert says.out_of_fold.shape == (24, 3)
-    assert labeller(words, words, None, []).probabilities.shape == (0, 3)  # type: ignore[arg-type]
+    assert labeller(words, words, None, [], {}).probabilities.shape == (0, 3)  # type: ignore[arg-type]
 
 
 def test_the_loops_own_student_has_half_of_the_say() -> None:
     sure, even = WordStudents(list(LABELS), [], 1.0), WordStudents(list(LABELS), [], 1 / 3)
     current = Artefact("adapter-1", Path("nowhere"), built=False)
-    says = labeller(sure, even, current, [[candidate(1, "a beta")]])  # type: ignore[arg-type]
+    says = labeller(sure, even, current, [[candidate(1, "a beta")]], {})  # type: ignore[arg-type]
     assert says.probabilities[0] == pytest.approx([1 / 6, 2 / 3, 1 / 6])
     assert says.seeds_only[0] == pytest.approx([0, 1, 0])
+
+
+def test_a_channel_moves_belief_between_the_labels_it_names_and_keeps_rows_whole() -> None:
+    answers = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])
+    found = corrected(answers, ["A", "B", "C"], {"B": {"A": 0.25, "C": 0.1}})
+    assert found == pytest.approx(np.array([[0.4, 0.52, 0.08], [1.0, 0.0, 0.0]]))
+    assert corrected(answers, ["A", "B", "C"], {}) is answers

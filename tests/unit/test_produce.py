@@ -2,6 +2,7 @@ import asyncio
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories import make_spec
@@ -10,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.generate.matrix import make_cell
-from harness.generate.produce import Batch, Draw, draws, generate, not_asked, parse_text, pick_shots, read_choice
+from harness.generate.produce import (
+    Batch,
+    Draw,
+    draws,
+    generate,
+    not_asked,
+    parse_text,
+    pick_shots,
+    prompt_views,
+    read_choice,
+)
 from harness.llm.client import Answer, CallFailure, Choice, Request
-from harness.records import Candidate, Cost, Example, Guidance, Origin, ParseFailure, Quota
+from harness.records import Candidate, Cost, Example, Guidance, Origin, ParseFailure, Plan, Quota
 from harness.spec import Spec
 from harness.store import read_lines, write_lines
 
@@ -40,7 +51,11 @@ def quota(candidates: int, label: str = "ALPHA", start: str = "any", length: str
 
 
 def drawn(*quotas: Quota, guidance: tuple[Guidance, ...] = (), wave: int = 0, of: Spec | None = None) -> list[Draw]:
-    return draws(quotas, guidance, SEEDS, of or spec(), round_=1, wave=wave)
+    return draws(quotas, plan_of(guidance), SEEDS, of or spec(), wave=wave)
+
+
+def plan_of(guidance: tuple[Guidance, ...] = (), **steering: Any) -> Plan:
+    return Plan(1, (), guidance, (), (), **steering)
 
 
 def made(wave_draws: list[Draw], llm: ScriptedLlm) -> Batch:
@@ -89,6 +104,31 @@ def test_any_takes_seeds_of_every_slice() -> None:
         shot.slices["length"] for i in range(20) for shot in pick_shots(quota(1).cell, SEEDS, spec(), random.Random(i))
     }
     assert seen == {SHORT, LONG}
+
+
+def test_weighted_slices_give_more_of_the_few_shot_seeds() -> None:
+    def share(weights: dict[str, float] | None) -> float:
+        picked = [pick_shots(quota(1).cell, SEEDS, spec(shots=2), random.Random(i), weights) for i in range(400)]
+        assert all(len({shot.id for shot in shots}) == 2 for shots in picked)
+        return sum(shot.slices["length"] == SHORT for shots in picked for shot in shots) / 800
+
+    plain = share(None)
+    assert share({f"length={SHORT}": 4.0, f"length={LONG}": 1.0}) > plain + 0.15
+    assert share({f"length={SHORT}": 1.0, f"length={LONG}": 4.0}) < plain - 0.1
+    # Of a slice that nobody weighed every seed counts alike.
+    assert share({"style=rude": 9.0}) == pytest.approx(plain, abs=0.06)
+
+
+def test_two_plans_views_differ_in_what_feedback_changed_and_in_nothing_else() -> None:
+    plain = prompt_views(plan_of(), SEEDS, spec())
+    assert list(plain) == ["ALPHA", "BETA", "GAMMA"]
+    assert prompt_views(plan_of(), SEEDS, spec()) == plain
+    hint = Guidance("BETA", "hint", "They are of the second kind.", "critic", other="ALPHA")
+    steered = prompt_views(plan_of((hint,)), SEEDS, spec())
+    assert {label for label in plain if plain[label] != steered[label]} == {"BETA"}
+    assert steered["BETA"].replace(" They are of the second kind.", "") == plain["BETA"]
+    contrast = Guidance("BETA", "contrast", "", "confused", other="ALPHA")
+    assert "Not these, which are" in prompt_views(plan_of((contrast,)), SEEDS, spec())["BETA"]
 
 
 def test_the_prompt_holds_the_seeds_that_the_row_names() -> None:

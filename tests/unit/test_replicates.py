@@ -14,7 +14,7 @@ from harness.replicates import pool, scored_run
 from harness.seal import openings
 from harness.store import Store
 
-ZERO = {"seeds": 60, "mixed": 70, "all_real": 90, "base": 30, "raw": 50}
+ZERO = {"seeds": 60, "mixed": 70, "all_real": 90, "base": 30, "closed": 50}
 ONE = {"seeds": 60, "mixed": 80, "all_real": 90, "base": 30}
 
 

@@ -1,15 +1,12 @@
 import asyncio
-import csv
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import LABELS, make_spec
-from fakes import Fails, HashEmbedder, Reply, ScriptedLlm, WordStudents, nobody, read_dataset
+from bench_cases import Place, asked_label, good, half_good, make_data, spec, unique
+from fakes import Fails, Reply, ScriptedLlm, nobody, read_dataset
 
 from harness import observe
 from harness.bench import Bench, Harvest
@@ -21,7 +18,7 @@ from harness.generate.produce import NOT_ASKED
 from harness.llm.client import Request
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
-from harness.real import RealData, load_real
+from harness.real import RealData
 from harness.records import Decision, GateReport, Plan, Quota, Role
 from harness.rounds import harvest, refill
 from harness.scoring import train_arms
@@ -29,47 +26,10 @@ from harness.spec import Spec
 from harness.store import Store
 from harness.train.students import Students
 
-ABOUT = {about: label for label, about in LABELS.items()}
-SIZES = {"seeds": 12, "dev": 12, "anchor": 6, "test": 18, "pool": 6}
-
-
-def unique(*key: object, words: int = 5) -> str:
-    return " ".join(hashlib.sha256(f"{key}/{k}".encode()).hexdigest()[:7] for k in range(words))
-
-
-def spec(**generate: Any) -> Spec:
-    filters = generate.pop("filters", {"judge": {"enabled": False}})
-    defaults = {"accepted_per_round": 24, "over_generation": 2, "samples_per_call": 4, "max_waves": 3}
-    return make_spec(
-        data={"source": {"kind": "file", "path": "items.csv"}, "split": SIZES},
-        generate=defaults | generate,
-        filters=filters,
-    )
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> RealData:
-    folder = tmp_path_factory.mktemp("data")
-    with (folder / "items.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        rows.writerows([f"real {label} {unique(label, i)}", label] for i in range(30) for label in LABELS)
-    return load_real(spec(), folder, Store(folder / "store"), HashEmbedder())
-
-
-@dataclass
-class Place:
-    """A bench in a store of its own."""
-
-    data: RealData
-    root: Path
-
-    def bench(self, llm: ScriptedLlm, of: Spec | None = None, **parts: Any) -> Bench:
-        seeds = [one.text for one in self.data.examples[Role.SEEDS]]
-        words: Any = WordStudents(list(LABELS), seeds)
-        settings = {"fitted": words, "students": words, "gate": None} | parts
-        watch = Watch(Silent())
-        return Bench(of or spec(), Store(self.root), self.data, HashEmbedder(), llm=llm, watch=watch, **settings)
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -90,19 +50,6 @@ async def kept_plan(bench: Bench, plan: Plan) -> tuple[Plan, str]:
         return plan
 
     return await keep_plan(bench, plan.round, plan.parents, make)
-
-
-def asked_label(request: Request) -> str:
-    about = str(request.prompt).removeprefix("Test items ").partition(".")[0]
-    return ABOUT[about]
-
-
-def good(request: Request) -> list[str]:
-    return [f"{asked_label(request)} {unique(request.seed, i)} ?" for i in range(request.n)]
-
-
-def half_good(request: Request) -> list[str]:
-    return [text if i % 2 else "too short" for i, text in enumerate(good(request))]
 
 
 def check_funnel(now: Harvest, of: Spec) -> Counter[str]:
@@ -315,7 +262,7 @@ def test_held_out_rows_are_in_no_arm(place: Place) -> None:
     held = {one.id for one in now.held_out()}
     assert held
     assert all(map(is_held_out, held))
-    assert not held & {one.id for one in (*material.accepted, *material.raw)}
+    assert not held & {one.id for one in material.accepted}
     assert len(material.accepted) + len(held) == len(now.sieved.accepted)
     assert len(material.pool) == 6
     assert [one.candidate.id for one in now.accepted()] == [one.id for one in now.sieved.accepted]

@@ -76,11 +76,11 @@ def place(tmp_path: Path) -> Place:
     return Place(Bench(spec, Store(tmp_path), data, unused, llm=unused, watch=Watch(Silent()), **parts), students)
 
 
-MATERIAL = Material(SEEDS, POOL, SYNTHETIC, SYNTHETIC)
+MATERIAL = Material(SEEDS, POOL, SYNTHETIC)
 
 
 def test_only_arms_with_synthetic_rows_descend_from_the_data_set(place: Place) -> None:
-    arms = ["seeds", "synthetic", "mixed", "raw", "real", "synthetic_equal", "all_real", "base"]
+    arms = ["seeds", "synthetic", "mixed", "real", "synthetic_equal", "all_real", "base"]
     adapters = train_arms(place.bench, arms, MATERIAL, "dataset-1")
     assert list(adapters) == arms[:-1]
     sizes = {arm: size for arm, (size, _) in place.students.trained.items()}
@@ -88,18 +88,17 @@ def test_only_arms_with_synthetic_rows_descend_from_the_data_set(place: Place) -
         "seeds": 6,
         "synthetic": 15,
         "mixed": 21,
-        "raw": 21,
         "real": 12,
         "synthetic_equal": 12,
         "all_real": 18,
     }
     descend = {arm for arm, (_, parents) in place.students.trained.items() if "dataset" in parents}
-    assert descend == {"synthetic", "mixed", "raw", "synthetic_equal"}
+    assert descend == {"synthetic", "mixed", "synthetic_equal"}
     assert all(parents["split"] == "split-1" for _, parents in place.students.trained.values())
 
 
 def test_without_a_pool_its_arms_are_left_out(place: Place) -> None:
-    bare = Material(SEEDS, (), SYNTHETIC, SYNTHETIC)
+    bare = Material(SEEDS, (), SYNTHETIC)
     assert list(train_arms(place.bench, ["seeds", "real", "all_real", "synthetic_equal"], bare, "d")) == ["seeds"]
 
 
@@ -163,14 +162,28 @@ def test_what_is_scored_changes_the_artefact(place: Place) -> None:
     assert len(set(found)) == 5
 
 
+def test_claims_are_compared_and_their_p_values_adjusted_together(place: Place) -> None:
+    adapters = train_arms(place.bench, ["seeds", "mixed", "synthetic"], MATERIAL, "dataset-1")
+    adapters |= {"closed": adapters["mixed"], "static": adapters["synthetic"]}
+    claims = [("mixed", "seeds"), ("closed", "static")]
+    found = score(place.bench, Role.DEV, DEV, adapters, MATERIAL, HELD, claims=claims)
+    by_pair = {(one.a, one.b): one for one in found.comparisons}
+    assert list(by_pair) == [("mixed", "seeds"), ("synthetic", "seeds"), ("closed", "static")]
+    assert by_pair["synthetic", "seeds"].p_holm is None
+    least, most = sorted((by_pair[pair] for pair in claims), key=lambda one: one.p_value)
+    assert (least.p_holm, most.p_holm) == (2 * least.p_value, max(most.p_value, 2 * least.p_value))
+    assert by_pair["closed", "static"].difference.value == pytest.approx((45 - 24) / 60)
+    assert found.rows == {"seeds": 6, "mixed": 21, "synthetic": 15}
+
+
 def test_the_decision_is_which_model_stands_for_which_arm() -> None:
     assert decision_of({"a": "1", "b": "2"}) == decision_of({"b": "2", "a": "1"})
     assert decision_of({"a": "1", "b": "2"}) != decision_of({"a": "2", "b": "1"})
 
 
 def test_an_arm_that_lacks_a_label_is_left_out_and_the_needed_ones_are_not(place: Place) -> None:
-    place.students.lacking = {"raw", "synthetic"}
-    assert set(train_arms(place.bench, ["seeds", "synthetic", "mixed", "raw"], MATERIAL, "dataset-0")) == {
+    place.students.lacking = {"synthetic_equal", "synthetic"}
+    assert set(train_arms(place.bench, ["seeds", "synthetic", "mixed", "synthetic_equal"], MATERIAL, "dataset-0")) == {
         "seeds",
         "mixed",
     }

@@ -218,13 +218,26 @@ def test_endpoints_that_are_fine(tmp_path: Path, endpoint: str):
 
 def test_a_budget_in_dollars_needs_prices_of_the_endpoints_in_use(tmp_path: Path):
     text = SMALL + f"llm:\n  generator: &x {{base_url: '{OWN}', model: m}}\n  judge: *x\n  critic: *x\n"
+    text += "feedback: {policies: [critic]}\n"
     assert load(write(tmp_path, text)).name == "small"
     with_budget = text + "budget: {usd: 1}\n"
     assert [p.where for p in refused(tmp_path, with_budget)] == [
         f"llm.{r}.price" for r in ("generator", "judge", "critic")
     ]
-    unused = "filters: {judge: {enabled: false}}\nfeedback: {critic: false}\n"
-    problem = only(tmp_path, with_budget + unused)
+    unused = "filters: {judge: {enabled: false}}\n"
+    problem = only(tmp_path, with_budget.replace("[critic]", "[quotas]") + unused)
     assert "budget.usd could never stop the run" in problem.message
     assert load(write(tmp_path, with_budget.replace("model: m", "model: m, price: {input: 0}"))).name == "small"
     assert load(write(tmp_path, SMALL + "budget: {usd: 1}\n")).name == "small"
+
+
+def test_policies_that_work_through_a_filter_need_it(tmp_path: Path):
+    text = SMALL + "feedback: {policies: [quotas, relabel]}\n"
+    assert load(write(tmp_path, text)).feedback.policies == ["quotas", "relabel"]
+    problem = only(tmp_path, text + "filters: {consistency: {enabled: false}}\n")
+    assert problem.where == "feedback.policies[1]"
+    assert "'relabel' works through filters.consistency, which is off" in problem.message
+    twice = only(tmp_path, SMALL + "feedback: {policies: [quotas, quotas]}\n")
+    assert (twice.where, twice.message.startswith("'quotas' stands twice")) == ("feedback.policies[1]", True)
+    again = only(tmp_path, SMALL + "evaluate: {controls: [static, static]}\n")
+    assert again.where == "evaluate.controls[1]"

@@ -134,7 +134,7 @@ def test_a_small_file_gives_the_defaults(tmp_path: Path):
             "name": "small",
             "task": {"labels": {"yay": "good news", "nay": "bad news"}},
             "data": {"source": {"kind": "packaged", "name": "sentiment"}},
-            "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed", "raw"]},
+            "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed"]},
         }
     )
     assert spec == expected
@@ -233,7 +233,7 @@ def test_overrides_replace_and_add_values(tmp_path: Path):
         'task.labels."not sure, x=y"="a=b"',
         "llm.judge={style: completion}",
         "budget.calls=null",
-        "feedback.enabled=false",
+        "feedback.policies=[]",
         "train.learning_rate=2e-4",
         "seed=8",
     ]
@@ -245,7 +245,7 @@ def test_overrides_replace_and_add_values(tmp_path: Path):
     assert spec.task.labels["not sure, x=y"] == "a=b"
     assert spec.llm.judge.style == "completion"
     assert spec.budget.calls is None
-    assert spec.feedback.enabled is False
+    assert spec.feedback.policies == []
     assert spec.train.learning_rate == 2e-4
 
 

@@ -16,7 +16,7 @@ from harness.specwords import at, describe, looks_secret, show, suggest
         (("budget", "usd"), "a number above 0 or null"),
         (("runtime", "threads"), "a whole number from 1 on or 'auto'"),
         (("runtime", "store"), "a path"),
-        (("feedback", "critic"), "true or false"),
+        (("filters", "judge", "enabled"), "true or false"),
         (("llm", "judge", "style"), "one of 'auto', 'chat', 'completion'"),
         (("task", "labels"), "a mapping with `name: value` lines (at least 2), each value text"),
         (("matrix", "label_weights", "any"), "a number above 0"),

@@ -1,0 +1,90 @@
+"""The end of a run: fix every decision, train what is missing, open the test split once, score all arms together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.bench import Bench
+from harness.controls import LOOP, ControlRun, control_report, equal_rows
+from harness.machine import versions
+from harness.records import Comparison, Example, Role, RunReport
+from harness.scoring import REFERENCE, Scored, decision_of, score, train_arms, train_rows
+from harness.specfile import resolved
+from harness.stopping import Round
+from harness.store import Artefact
+
+LOOKED_BEFORE = (
+    "These test items were opened by {others} other run(s) of this store before; choices made after looking at those "
+    "results make this one flatter itself."
+)
+
+
+def final_report(
+    bench: Bench, rounds: Sequence[Round], best: int, controls: Sequence[ControlRun], ident: str, started: str
+) -> RunReport:
+    """The report of a finished run. `rounds[best]` is the one whose data set and adapters stand for the run."""
+    spec, chosen = bench.spec, rounds[best]
+    material = chosen.harvest.material(bench.data)
+    arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
+    adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
+    equal = equal_rows(bench, rounds[-1], controls) if controls else {}
+    adapters |= _train_equal(bench, equal, rounds[-1], controls)
+    decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
+    opened = bench.data.test.open(bench.store, ident, decision)
+    looked = [LOOKED_BEFORE.format(others=opened.others)] if opened.others else []
+    final = score(
+        bench,
+        Role.TEST,
+        opened.examples,
+        adapters,
+        material,
+        chosen.harvest.held_out(),
+        with_base="base" in spec.evaluate.arms,
+        claims=[("mixed", REFERENCE), *((LOOP, one.name) for one in controls if one.name in adapters)],
+    )
+    return RunReport(
+        id=ident,
+        name=spec.name,
+        seed=spec.seed,
+        spec=resolved(spec),
+        data=bench.data.info,
+        rounds=tuple(one.report for one in rounds),
+        best_round=best + 1,
+        stop=rounds[-1].report.stop,
+        test=final.reports,
+        comparisons=final.comparisons,
+        gap=final.gap,
+        cost=bench.llm.spent,
+        warnings=tuple(dict.fromkeys([*bench.data.warnings, *looked, *bench.watch.notes])),
+        training_rows={**final.rows, **{arm: len(rows) for arm, rows in equal.items()}},
+        artefacts={
+            "split": bench.data.artefact.id,
+            "dataset": chosen.harvest.dataset,
+            "evaluation": final.artefact,
+            **{f"adapter/{arm}": adapter for arm, adapter in final.adapters.items()},
+        },
+        versions=versions(),
+        started=started,
+        seconds=dict(bench.watch.seconds),
+        controls=tuple(
+            control_report(one, len(equal[one.name]) - len(material.seeds), _against(final, one.name))
+            for one in controls
+        ),
+    )
+
+
+def _train_equal(
+    bench: Bench, equal: dict[str, list[Example]], last: Round, controls: Sequence[ControlRun]
+) -> dict[str, Artefact]:
+    """One adapter per side of the comparison with controls."""
+    datasets = {LOOP: last.harvest.dataset, **{one.name: one.harvest.dataset for one in controls}}
+    out: dict[str, Artefact] = {}
+    for arm, rows in equal.items():
+        adapter = train_rows(bench, arm, rows, datasets[arm])
+        if adapter is not None:
+            out[arm] = adapter
+    return out
+
+
+def _against(final: Scored, control: str) -> Comparison | None:
+    return next((one for one in final.comparisons if (one.a, one.b) == (LOOP, control)), None)
