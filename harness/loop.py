@@ -31,7 +31,7 @@ from harness.machine import device_of, use_threads, versions
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Progress, Watch
 from harness.real import load_real, source_digest
-from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
+from harness.records import Cost, DevReport, Estimate, EvalReport, Gap, Opening, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
 from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
 from harness.spec import Budget, Spec
@@ -54,6 +54,8 @@ STAGE_VERSIONS = {
     **{f"filter {item.name}": item.version for item in TABLE},
 }
 """A stage that is mended makes every finished run another one, so that no wrong number outlives its cause."""
+UNOPENED = Estimate(None, None, None, 0, "none", "insufficient: the test split stayed sealed (evaluate.test is false)")
+SEALED = Gap(UNOPENED, UNOPENED, UNOPENED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,12 @@ def read_run(store: Store, ident: str) -> RunReport:
         ) from error
 
 
-def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
+def run(spec: Spec, base: Path, progress: Progress, reopen: str = "") -> RunReport:
     """Run the closed loop of `spec`; `base` is the folder its relative paths start from.
 
-    Raises the errors of `harness.errors`. Whatever was finished before an error stays in the store.
+    `reopen` is the reason for a further look at test items that another run has seen (see `harness.seal`); without it
+    such a run ends with `LeakageError` before it has spent anything. Raises the errors of `harness.errors`. Whatever
+    was finished before an error stays in the store.
     """
     known = finished(spec, base)
     if known is not None:
@@ -124,7 +128,7 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store.sweep()
     with _client(spec, base, store) as llm:
-        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started))
+        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started, reopen))
     store.once(
         "run",
         VERSION,
@@ -142,10 +146,10 @@ def _client(spec: Spec, base: Path, store: Store) -> AbstractContextManager[Spen
 
 
 async def _closed_loop(
-    spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str
+    spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str, reopen: str
 ) -> RunReport:
     mark = _Mark(llm.spent, {})
-    bench = await _set_up(spec, base, store, llm, watch)
+    bench = await _set_up(spec, base, store, llm, watch, ident, reopen)
     done: list[Round] = []
     best = 0
     while True:
@@ -156,7 +160,7 @@ async def _closed_loop(
         stop = _stop(done, best, spec)
         if stop:
             break
-    return _test(bench, _judged(done, best, stop), best, ident, started)
+    return _test(bench, _judged(done, best, stop), best, ident, started, reopen)
 
 
 def _best(done: Sequence[Round], best: int, spec: Spec) -> int:
@@ -175,7 +179,7 @@ def _judged(done: Sequence[Round], best: int, stop: str) -> list[Round]:
     ]
 
 
-async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch) -> Bench:
+async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:
     """Real data, embedder, students, labeller and the judge's gate."""
     device = device_of(spec)
     threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
@@ -184,6 +188,8 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)
+    if spec.evaluate.test:
+        data.test.check(store, ident, reopen, _identity(spec, base))
     for warning in data.warnings:
         watch.note(warning)
     students = Students(spec, store, embedder, device, watch, base)
@@ -299,22 +305,38 @@ def _stop(rounds: Sequence[Round], best: int, spec: Spec) -> str:
     return ""
 
 
-def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started: str) -> RunReport:
+def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started: str, reopen: str) -> RunReport:
     """Fix every decision, train what is missing, open the test split, score all arms together."""
     spec, chosen = bench.spec, rounds[best]
+    if not spec.evaluate.test:
+        sealed = replace(chosen.scored, reports={}, comparisons=(), gap=SEALED)
+        return _report(bench, rounds, best, ident, started, sealed, ())
     material = chosen.harvest.material(bench.data)
     arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
     adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
     decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
-    opened = bench.data.test.open(bench.store, ident, decision)
-    warnings = [*bench.data.warnings]
-    if opened.others:
-        warnings.append(
-            f"These test items were opened by {opened.others} other run(s) of this store before; choices made after "
-            "looking at those results make this one flatter itself."
-        )
+    opened = bench.data.test.open(bench.store, ident, decision, reopen)
     with_base = "base" in spec.evaluate.arms
     final = score(bench, Role.TEST, opened.examples, adapters, material, chosen.harvest.held_out(), with_base=with_base)
+    return _report(bench, rounds, best, ident, started, final, opened.looks)
+
+
+def _report(
+    bench: Bench,
+    rounds: Sequence[Round],
+    best: int,
+    ident: str,
+    started: str,
+    final: Scored,
+    looks: tuple[Opening, ...],
+) -> RunReport:
+    spec, chosen = bench.spec, rounds[best]
+    warnings = [*bench.data.warnings]
+    if len(looks) > 1:
+        warnings.append(
+            f"These test items were looked at {len(looks) - 1} time(s) before this run; choices made after looking at "
+            "those results make this one flatter itself."
+        )
     return RunReport(
         id=ident,
         name=spec.name,
@@ -339,6 +361,7 @@ def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started:
         versions=versions(),
         started=started,
         seconds=dict(bench.watch.seconds),
+        openings=looks,
     )
 
 

@@ -354,8 +354,24 @@ class SplitInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """One look at test items by a run. `test` is the content hash of the items, `decision` the digest of what was fixed
+    before, `count` the looks at these items up to and with this one, `at` the time in UTC, `reopened` the reason for a
+    further look, "" for the first. Without its line on record a look has neither `at` nor `decision`."""
+
+    run: str
+    split: str
+    test: str
+    decision: str
+    count: int
+    at: str
+    reopened: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """A finished run: the rounds, and the one scoring of the sealed test split."""
+    """A finished run: the rounds, and the one scoring of the sealed test split. `openings` are all looks at its test
+    items up to and with its own; none where it left them sealed."""
 
     id: str
     name: str
@@ -375,3 +391,4 @@ class RunReport:
     versions: Mapping[str, str]
     started: str
     seconds: Mapping[str, float]
+    openings: tuple[Opening, ...] = ()
