@@ -55,6 +55,7 @@ Overrides = Annotated[
 ]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
 DEFAULT_STORE = Path("runs")
+LONGEST_REASON = 300
 
 
 @app.command()
@@ -98,16 +99,28 @@ def run(
     seeds: Annotated[
         str | None, typer.Option(help="Run under several seeds, e.g. `--seeds 0,1,2`, and pool the results.")
     ] = None,
+    reopen: Annotated[
+        str | None,
+        typer.Option(
+            "--reopen-test",
+            metavar="REASON",
+            help="Open test items that another run has seen; the reason goes into the record and the report.",
+        ),
+    ] = None,
 ) -> None:
     """Run the closed loop, or go on with it, or read it if it is finished."""
     from harness.specfile import load
 
+    reason = _reason(reopen)
     if seeds is None:
-        _run(load(file, overrides or ()), file)
+        _run(load(file, overrides or ()), file, reason)
         return
     numbers = _numbers(seeds)
     specs = [load(file, [*(overrides or ()), f"seed={number}"]) for number in numbers]
-    reports = [_run(spec, file) for spec in specs]
+    reports = [_run(spec, file, reason) for spec in specs]
+    if not all(report.test for report in reports):
+        print("The test splits stayed sealed (`evaluate.test` is false), so there is nothing to pool.")
+        return
     from harness.replicates import pool
     from harness.store import Store
 
@@ -164,7 +177,7 @@ def track(
     print(f"compare: {ui_line(track_report(found, opened, tracking, again=True))}")
 
 
-def _run(spec: Spec, file: Path) -> RunReport:
+def _run(spec: Spec, file: Path, reopen: str) -> RunReport:
     """One run, its report page and its MLflow view; prints the result."""
     from harness.loop import finished
     from harness.specfile import base_folder
@@ -172,12 +185,12 @@ def _run(spec: Spec, file: Path) -> RunReport:
     base = base_folder(file)
     found = finished(spec, base)
     if found is None:
-        found = _loop(spec, base)
+        found = _loop(spec, base, reopen)
     _print_result(found, spec)
     return found
 
 
-def _loop(spec: Spec, base: Path) -> RunReport:
+def _loop(spec: Spec, base: Path, reopen: str) -> RunReport:
     import harness.loop as loop
     from harness.terminal import watching
 
@@ -186,7 +199,7 @@ def _loop(spec: Spec, base: Path) -> RunReport:
     if spec.data.source.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
     with watching() as progress:
-        return loop.run(spec, base, progress)
+        return loop.run(spec, base, progress, reopen)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -236,6 +249,17 @@ def _print_pooled(pooled: Replicates) -> None:
 
 def _points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _reason(text: str | None) -> str:
+    """The reason for a further look at test items on one line, "" where none is asked for."""
+    reason = " ".join(printable(text or "").split())
+    if text is not None and not 0 < len(reason) <= LONGEST_REASON:
+        raise HarnessError(
+            f"--reopen-test {reason[:100]!r}: say in 1 to {LONGEST_REASON} characters why these test items have to be "
+            'looked at again, e.g. --reopen-test "comparison of three filters, all decided beforehand".'
+        )
+    return reason
 
 
 def _numbers(text: str) -> list[int]:

@@ -127,8 +127,8 @@ def equal_rows(bench: Bench, closed: Round, controls: Sequence[ControlRun]) -> d
     return {name: [*seeds, *draw(rows, size, bench.spec.seed)] for name, rows in accepted.items()}
 
 
-def control_report(run: ControlRun, rows: int, comparison: Comparison | None) -> ControlReport:
-    """What the report says of a control; `rows` are the synthetic ones that its arm was trained on."""
+def control_report(run: ControlRun, role: Role, rows: int, comparison: Comparison | None) -> ControlReport:
+    """What the report says of a control: compared on the items of `role`, trained on so many synthetic `rows`."""
     control = CONTROLS[run.name]
     return ControlReport(
         name=run.name,
@@ -140,4 +140,5 @@ def control_report(run: ControlRun, rows: int, comparison: Comparison | None) ->
         dataset=run.harvest.dataset,
         dev=run.dev,
         comparison=comparison,
+        role=role,
     )

@@ -7,41 +7,56 @@ from collections.abc import Sequence
 from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, control_report, equal_rows
 from harness.machine import versions
-from harness.records import Comparison, Example, Role, RunReport
+from harness.records import Comparison, Estimate, Example, Gap, Role, RunReport
 from harness.scoring import REFERENCE, Scored, decision_of, score, train_arms, train_rows
 from harness.specfile import resolved
 from harness.stopping import Round
 from harness.store import Artefact
 
 LOOKED_BEFORE = (
-    "These test items were opened by {others} other run(s) of this store before; choices made after looking at those "
-    "results make this one flatter itself."
+    "These test items were looked at {times} time(s) before this run; choices made after looking at those results make "
+    "this one flatter itself."
 )
+UNOPENED = Estimate(None, None, None, 0, "none", "insufficient: the test split stayed sealed (evaluate.test is false)")
+SEALED = Gap(UNOPENED, UNOPENED, UNOPENED)
 
 
 def final_report(
-    bench: Bench, rounds: Sequence[Round], best: int, controls: Sequence[ControlRun], ident: str, started: str
+    bench: Bench,
+    rounds: Sequence[Round],
+    best: int,
+    controls: Sequence[ControlRun],
+    ident: str,
+    started: str,
+    reopen: str,
 ) -> RunReport:
-    """The report of a finished run. `rounds[best]` is the one whose data set and adapters stand for the run."""
+    """The report of a finished run. `rounds[best]` is the one whose data set and adapters stand for the run.
+
+    Where the test stays sealed (`evaluate.test: false`) the controls are compared on dev.
+    """
     spec, chosen = bench.spec, rounds[best]
     material = chosen.harvest.material(bench.data)
     arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
     adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
     equal = equal_rows(bench, rounds[-1], controls) if controls else {}
     adapters |= _train_equal(bench, equal, rounds[-1], controls)
-    decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
-    opened = bench.data.test.open(bench.store, ident, decision)
-    looked = [LOOKED_BEFORE.format(others=opened.others)] if opened.others else []
+    role, examples, looks = Role.DEV, bench.data.examples[Role.DEV], ()
+    if spec.evaluate.test:
+        decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
+        opened = bench.data.test.open(bench.store, ident, decision, reopen)
+        role, examples, looks = Role.TEST, opened.examples, opened.looks
     final = score(
         bench,
-        Role.TEST,
-        opened.examples,
+        role,
+        examples,
         adapters,
         material,
         chosen.harvest.held_out(),
         with_base="base" in spec.evaluate.arms,
         claims=[("mixed", REFERENCE), *((LOOP, one.name) for one in controls if one.name in adapters)],
     )
+    sealed = not spec.evaluate.test
+    looked = [LOOKED_BEFORE.format(times=len(looks) - 1)] if len(looks) > 1 else []
     return RunReport(
         id=ident,
         name=spec.name,
@@ -51,9 +66,9 @@ def final_report(
         rounds=tuple(one.report for one in rounds),
         best_round=best + 1,
         stop=rounds[-1].report.stop,
-        test=final.reports,
-        comparisons=final.comparisons,
-        gap=final.gap,
+        test={} if sealed else final.reports,
+        comparisons=() if sealed else final.comparisons,
+        gap=SEALED if sealed else final.gap,
         cost=bench.llm.spent,
         warnings=tuple(dict.fromkeys([*bench.data.warnings, *looked, *bench.watch.notes])),
         training_rows={**final.rows, **{arm: len(rows) for arm, rows in equal.items()}},
@@ -66,8 +81,9 @@ def final_report(
         versions=versions(),
         started=started,
         seconds=dict(bench.watch.seconds),
+        openings=looks,
         controls=tuple(
-            control_report(one, len(equal[one.name]) - len(material.seeds), _against(final, one.name))
+            control_report(one, role, len(equal[one.name]) - len(material.seeds), _against(final, one.name))
             for one in controls
         ),
     )

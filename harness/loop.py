@@ -102,10 +102,12 @@ def read_run(store: Store, ident: str) -> RunReport:
         ) from error
 
 
-def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
+def run(spec: Spec, base: Path, progress: Progress, reopen: str = "") -> RunReport:
     """Run the closed loop of `spec`; `base` is the folder its relative paths start from.
 
-    Raises the errors of `harness.errors`. Whatever was finished before an error stays in the store.
+    `reopen` is the reason for a further look at test items that another run has seen (see `harness.seal`); without it
+    such a run ends with `LeakageError` before it has spent anything. Raises the errors of `harness.errors`. Whatever
+    was finished before an error stays in the store.
     """
     known = finished(spec, base)
     if known is not None:
@@ -116,7 +118,7 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store.sweep()
     with _client(spec, base, store) as llm:
-        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started))
+        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started, reopen))
     store.once(
         "run",
         VERSION,
@@ -134,10 +136,10 @@ def _client(spec: Spec, base: Path, store: Store) -> AbstractContextManager[Spen
 
 
 async def _closed_loop(
-    spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str
+    spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str, reopen: str
 ) -> RunReport:
     mark = _Mark(llm.spent, {})
-    bench = await _set_up(spec, base, store, llm, watch)
+    bench = await _set_up(spec, base, store, llm, watch, ident, reopen)
     done: list[Round] = []
     best = 0
     while True:
@@ -151,10 +153,10 @@ async def _closed_loop(
         if stop:
             break
     controls = [await run_control(bench, name, done) for name in spec.evaluate.controls]
-    return final_report(bench, judged(done, best, stop), best, controls, ident, started)
+    return final_report(bench, judged(done, best, stop), best, controls, ident, started, reopen)
 
 
-async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch) -> Bench:
+async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:
     """Real data, embedder, students, labeller and the judge's gate."""
     device = device_of(spec)
     threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
@@ -163,6 +165,8 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)
+    if spec.evaluate.test:
+        data.test.check(store, ident, reopen, _identity(spec, base))
     for warning in data.warnings:
         watch.note(warning)
     students = Students(spec, store, embedder, device, watch, base)

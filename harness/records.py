@@ -368,7 +368,8 @@ class RoundReport:
 @dataclass(frozen=True, slots=True)
 class ControlReport:
     """A loop with one part taken out (`harness/controls.py`). `calls` are the generator's; `rows` the synthetic rows
-    that its arm was trained on, as many as the loop's arm `closed`; `comparison` is `closed` − this one on test."""
+    that its arm was trained on, as many as the loop's arm `closed`; `comparison` is `closed` − this one on the items of
+    `role` (test, or dev where the test stays sealed)."""
 
     name: str
     about: str
@@ -379,6 +380,7 @@ class ControlReport:
     dataset: str
     dev: tuple[EvalReport, ...]
     comparison: Comparison | None
+    role: Role = Role.TEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,8 +395,24 @@ class SplitInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """One look at test items by a run. `test` is the content hash of the items, `decision` the digest of what was fixed
+    before, `count` the looks at these items up to and with this one, `at` the time in UTC, `reopened` the reason for a
+    further look, "" for the first. Without its line on record a look has neither `at` nor `decision`."""
+
+    run: str
+    split: str
+    test: str
+    decision: str
+    count: int
+    at: str
+    reopened: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """A finished run: the rounds, and the one scoring of the sealed test split."""
+    """A finished run: the rounds, and the one scoring of the sealed test split. `openings` are all looks at its test
+    items up to and with its own; none where it left them sealed."""
 
     id: str
     name: str
@@ -415,3 +433,4 @@ class RunReport:
     started: str
     seconds: Mapping[str, float]
     controls: tuple[ControlReport, ...] = ()
+    openings: tuple[Opening, ...] = ()

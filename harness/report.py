@@ -277,6 +277,10 @@ def metric_name(metric: str) -> str:
 
 def _main_clause(report: RunReport, main: Comparison | None) -> str:
     outcome_of = verdict(main)
+    if not report.test:
+        best = next((each.dev.get("mixed") for each in report.rounds if each.is_best), None)
+        score = percent(getattr(best, main_metric(report)).value) if best else "no score"
+        return f"The test split stayed sealed; on dev, mixed reached {score} of {metric_name(main_metric(report))}"
     if main is None or main.difference.value is None or outcome_of == "unknown":
         return "Whether mixed beats seeds only is not known, because the run holds no comparison of the two"
     mixed, seeds = ((getattr(report.test.get(arm), main.metric, None)) for arm in ("mixed", "seeds"))

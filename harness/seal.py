@@ -1,47 +1,43 @@
 """The sealed test split: its items come out only through an opening that is on record.
 
+The rule. A *look* is a run's opening of test items, known by their content. The first run of a store that opens given
+items needs nothing. It may open them again as often as it likes with the same decisions fixed, so a run that was
+interrupted goes on and a finished one is read again. Any other run on the same items, whatever was changed in it, is a
+further look: what it does differently may have been chosen after seeing test scores. It has to be asked for with a
+reason (`harness run --reopen-test REASON`), is refused before anything is spent otherwise, and stands with its reason
+in the record, in the run's report and in MLflow. Runs that never open (`evaluate.test: false`, or stopped before) are
+no looks.
+
 The seal keeps honest people honest; it is no encryption. What it gives is that no stage can read test items by
-accident, and that a report can say how often this very test split had been looked at before.
+accident, and that a report can say how often these very items had been looked at before. It counts one store only, and
+a split drawn anew is another split even where it shares items with an old one.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from harness.errors import LeakageError, StoreError
-from harness.records import Example, Origin, Role
-from harness.store import Store, adapter, dumps
+from harness.openings import append, differences, locked, looks, openings
+from harness.records import Example, Opening, Origin, Role
+from harness.store import Store
 
-OPENINGS = "openings.jsonl"
+__all__ = ["HeldOutTexts", "Opened", "Opening", "TestSeal", "openings", "read_examples", "role_file", "write_examples"]
+
 HELD_OUT = (Role.DEV, Role.ANCHOR, Role.TEST)
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """One line of `<store>/openings.jsonl`. `test` is the content hash of the test items, `decision` the digest of what
-    was fixed before, `count` the openings of these items up to and with this one, `at` the time in UTC."""
-
-    run: str
-    split: str
-    test: str
-    decision: str
-    count: int
-    at: str
+SHOWN = 3
+"""So many earlier looks an error names."""
 
 
 class Opened(NamedTuple):
-    """The test items, and how many other runs had opened the same items before."""
+    """The test items, and all looks at them up to and with this run's."""
 
     examples: tuple[Example, ...]
-    others: int
+    looks: tuple[Opening, ...]
 
 
 class TestSeal:
@@ -57,28 +53,60 @@ class TestSeal:
     def __repr__(self) -> str:
         return f"TestSeal({self.split!r})"
 
-    def open(self, store: Store, run_id: str, decision_digest: str) -> Opened:
+    def check(self, store: Store, run_id: str, reopen: str, identity: Mapping[str, object]) -> None:
+        """Before anything is spent: raises `LeakageError` where `open` would refuse this run a further look.
+
+        `identity` is what makes the run, as in its manifest; the error says what of it differs from the last look's.
+        """
+        before = looks(store, self.sha)
+        if before and not reopen and run_id not in {look.run for look in before}:
+            raise self._refusal(before, differences(store, before[-1].run, identity))
+
+    def open(self, store: Store, run_id: str, decision_digest: str, reopen: str = "") -> Opened:
         """The test examples, after this run's opening is on record (once, so that a resumed run may call it again).
 
-        Openings are counted by the content of the test items, so a spec that cuts the same items differently is no
-        fresh start. Raises `LeakageError` if this run has opened them with other decisions fixed, `StoreError` if the
-        record cannot be read or written.
+        `reopen` is the reason for a further look; a first one needs none and keeps none. Raises `LeakageError` for a
+        further look without a reason or if this run has opened the items with other decisions fixed, `StoreError` if
+        the record cannot be read or written.
         """
-        before = [opening for opening in openings(store) if opening.test == self.sha]
-        own = [opening for opening in before if opening.run == run_id]
-        for opening in own:
-            if opening.decision != decision_digest:
-                raise LeakageError(
-                    f"the run {run_id!r} opened the test split on {opening.at} with other decisions fixed "
-                    f"({opening.decision[:12]}…, now {decision_digest[:12]}…). A choice made after seeing test scores "
-                    "cannot be reported as this run's. Run it under another name or seed; the record then counts two "
-                    "looks."
-                )
-        if not own:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            _append(store, Opening(run_id, self.split, self.sha, decision_digest, len(before) + 1, now))
-        others = len({opening.run for opening in before} - {run_id})
-        return Opened(read_examples(self._path), others)
+        with locked(store):
+            before = looks(store, self.sha)
+            own = [look for look in before if look.run == run_id]
+            for look in own:
+                self._same_decision(look, decision_digest)
+            if not own and before and not reopen:
+                fixed = before[-1].decision
+                same = "The models it scored are the same" if fixed == decision_digest else "It scored other models"
+                raise self._refusal(before, f"{same} ({fixed[:12] or 'unknown'}…, now {decision_digest[:12]}…)")
+            if not own:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                count, reason = len(before) + 1, reopen if before else ""
+                own = [Opening(run_id, self.split, self.sha, decision_digest, count, now, reason)]
+                append(store, own[0])
+                before = (*before, own[0])
+        return Opened(read_examples(self._path), before[: before.index(own[0]) + 1])
+
+    def _same_decision(self, look: Opening, decision_digest: str) -> None:
+        # A look that is known without its line says nothing of its decisions.
+        if look.decision and look.decision != decision_digest:
+            raise LeakageError(
+                f"the run {look.run!r} opened the test split on {look.at} with other decisions fixed "
+                f"({look.decision[:12]}…, now {decision_digest[:12]}…). A choice made after seeing test scores "
+                "cannot be reported as this run's. Run it under another name with `--reopen-test REASON`, so that the "
+                "record counts two looks, or on other test items (`--set data.split.seed=N`)."
+            )
+
+    def _refusal(self, before: tuple[Opening, ...], difference: str) -> LeakageError:
+        said = [f"{look.run} ({look.at or 'time not on record'})" for look in before[-SHOWN:]]
+        earlier = f"{len(before) - SHOWN} earlier one(s), " if len(before) > SHOWN else ""
+        return LeakageError(
+            f"the test items of {self.split} were looked at before, by {earlier}{', '.join(said)}. {difference}. "
+            "A change made after a look at test scores flatters itself on the same items, so a further look has to be "
+            "asked for: `harness run … --reopen-test REASON` writes the reason into the record and the report. Or "
+            "draw other test items with `--set data.split.seed=N`, a number not used before. Or leave them sealed: "
+            "`--set evaluate.test=false` ends with the scores on dev. That is the way to try things out: compare "
+            "variants on dev as often as you like, and open the test split once, with the last one."
+        )
 
 
 class HeldOutTexts:
@@ -96,33 +124,6 @@ class HeldOutTexts:
         for role in HELD_OUT:
             for example in read_examples(self._folder / role_file(role)):
                 yield role, example.id, example.text
-
-
-def openings(store: Store) -> tuple[Opening, ...]:
-    """All openings on record, oldest first. Raises `StoreError` for a damaged record."""
-    path = store.root / OPENINGS
-    try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        return tuple(adapter(Opening).validate_json(line) for line in lines if line)
-    except (OSError, ValidationError) as error:
-        raise StoreError(
-            f"cannot read the record of test openings {str(path)!r}: {error}. Restore it from a backup, or move it "
-            "away and say so where you publish: without it nobody knows how often the test split was looked at."
-        ) from error
-
-
-def _append(store: Store, opening: Opening) -> None:
-    path = store.root / OPENINGS
-    try:
-        with path.open("ab") as file:
-            file.write(dumps(Opening, opening) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the record of test openings {str(path)!r}: {error.strerror}. The test split stays closed; "
-            "free some space, then run the same command again."
-        ) from error
 
 
 def role_file(role: Role) -> str:

@@ -320,6 +320,9 @@ class Evaluate(Section):
     """Bootstrap resamples per interval."""
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
     """The score that gaps and the stop rule use; the other one is reported beside it."""
+    test: bool = True
+    """Open the sealed test split at the end. `false` ends with the scores on dev, for trying variants out: every run
+    that opens the same test items after the first one needs `--reopen-test`."""
 
 
 class Feedback(Section):

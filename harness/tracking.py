@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of what is logged; a higher one makes `track` log finished runs again."""
 SLICES_TABLE = "slices.json"
 _SETTINGS = {
@@ -138,6 +138,8 @@ class _View:
             "variant": self.report.name,
             "seed": str(self.report.seed),
             "stop": self.report.stop[:LONGEST_PARAM],
+            # Of this run and earlier ones: 1 is a first look, more is weaker evidence, 0 left the items sealed.
+            "test_openings": str(len(self.report.openings)),
         }
 
     def when(self, step: int) -> int:

@@ -101,10 +101,11 @@ def reset() -> Step:
 
 class ScriptedEndpoint:
     """See the module's docstring. `most_at_once` is the largest number of calls that were open together;
-    `answered` is set after the first answer."""
+    `answered` is set after the first answer. `otherwise` is the step of calls that no script is for."""
 
-    def __init__(self, key: str | None = None) -> None:
+    def __init__(self, key: str | None = None, otherwise: Step | None = None) -> None:
         self.key = key
+        self._otherwise = otherwise or good()
         self.calls: list[Call] = []
         self.most_at_once = 0
         self.closing = threading.Event()
@@ -139,7 +140,7 @@ class ScriptedEndpoint:
             self.calls.append(call)
             self._open += 1
             self.most_at_once = max(self.most_at_once, self._open)
-            step = self._steps.popleft() if self._steps else good()
+            step = self._steps.popleft() if self._steps else self._otherwise
         try:
             if self.key is not None and call.headers.get("authorization") != f"Bearer {self.key}":
                 step = reply(401, {"error": {"message": f"Incorrect API key: {call.headers.get('authorization')}"}})

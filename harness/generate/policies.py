@@ -37,7 +37,7 @@ class Evidence:
     def rates(self, name: str) -> dict[str, Rate]:
         return shrunk_rates(self.report, name, self.spec.feedback.shrinkage)
 
-    def pairs(self) -> list[tuple[str, str, int]]:
+    def confused(self) -> list[tuple[str, str, int]]:
         return confused_pairs(self.report, self.spec.feedback.contrast_pairs)
 
 
@@ -71,7 +71,7 @@ async def contrast(evidence: Evidence, now: Steering) -> Steering:
     """Prompts of a confused label show the label it is taken for beside it (PromptMix, Sahu et al., 2310.14192)."""
     guidance: list[Guidance] = []
     words: list[str] = []
-    for gold, said, count in evidence.pairs():
+    for gold, said, count in evidence.confused():
         reason = f"{count} dev items of {gold} were taken for {said}"
         guidance.append(Guidance(gold, "contrast", "", reason, other=said))
         words.append(f"{gold}: half of its prompts now show {said} beside it, because {reason}.")
@@ -102,7 +102,7 @@ async def shots(evidence: Evidence, now: Steering) -> Steering:
 
 async def critic(evidence: Evidence, now: Steering) -> Steering:
     """The critic role words a hint per confused pair, which goes into prompts if it resembles no held-out text."""
-    pairs, spec = evidence.pairs(), evidence.spec
+    pairs, spec = evidence.confused(), evidence.spec
     if not pairs:
         return now
     try:
@@ -132,7 +132,7 @@ async def relabel(evidence: Evidence, now: Steering) -> Steering:
     channel: dict[str, dict[str, float]] = {}
     words: list[str] = []
     kappa = evidence.spec.feedback.shrinkage
-    for gold, said, count in evidence.pairs():
+    for gold, said, count in evidence.confused():
         answered = sum(row.get(said, 0) for row in evidence.report.confusion.values())
         channel.setdefault(said, {})[gold] = count / (answered + kappa)
         words.append(

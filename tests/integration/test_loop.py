@@ -167,7 +167,9 @@ def test_no_held_out_text_left_the_machine_room(finished: Path) -> None:
 
 
 def test_the_test_split_was_opened_once(finished: Path) -> None:
-    assert [one.run for one in openings(Store(finished / "runs"))] == [report_of(finished).id]
+    report = report_of(finished)
+    assert [one.run for one in report.openings] == [report.id]
+    assert report.openings == openings(Store(finished / "runs"))
 
 
 def test_a_second_run_calls_nothing_and_trains_nothing(finished: Path) -> None:

@@ -16,7 +16,7 @@ from mlflow.entities import Run, ViewType
 
 from harness import tracking
 from harness.errors import StoreError
-from harness.records import RunReport
+from harness.records import Opening, RunReport
 from harness.report import write_report
 from harness.store import file_digest
 from harness.tracking import init_store, track, ui_line
@@ -128,11 +128,18 @@ def test_children_are_one_level_deep_and_repeat_params_and_tags(place: Place) ->
             assert child.data.tags[tag] == run.data.tags[tag]
     assert run.data.tags["variant"] == "factory-test"
     assert run.data.tags["seed"] == "7"
+    assert run.data.tags["test_openings"] == "0"
     detail = children[1].data.metrics
     assert detail["funnel/planned"] == 648
     assert detail["filter/consistency/psi"] == 0.18
     assert detail["dev/slice/label/ALPHA"] == pytest.approx(0.83)
     assert values(place, children[0].info.run_id, "gap/transfer") == [(1, 0.11)]
+
+
+def test_how_often_the_test_items_were_looked_at_is_a_tag(place: Place) -> None:
+    looks = tuple(Opening(f"run-{count}", "split-1", "t", "d", count, "now") for count in (1, 2))
+    tags = place.client.get_run(place.track(make_run_report(openings=looks))).data.tags
+    assert tags["test_openings"] == "2"
 
 
 def test_a_filter_on_params_or_tags_finds_the_children(place: Place) -> None:

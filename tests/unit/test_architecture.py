@@ -27,6 +27,8 @@ ONLY = {
 HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
 LOADED_LATE = ("harness/train/classifier.py", "harness/train/encoder.py")
 """Imported by others inside functions only, so that they may import torch at their top."""
+READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
+HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")
 PRINTERS = ("harness/cli.py", "harness/terminal.py")
 LONGEST = 350
 HOME = re.compile(r"(?<![\w.~/-])/(?:work|home|root|Users|mnt|tmp)/\w")
@@ -69,6 +71,12 @@ def prints(source: str) -> bool:
         isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "builtins.print", "sys.stdout.write")
         for node in ast.walk(ast.parse(source))
     )
+
+
+def calls(source: str, name: str) -> bool:
+    """Whether the code calls a function or method of this name."""
+    called = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return any(name == (node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)) for node in called)
 
 
 def length(source: str) -> int:
@@ -126,6 +134,22 @@ def test_the_records_need_the_standard_library_only() -> None:
     assert packages(imported(MODULES["harness/records.py"])) <= sys.stdlib_module_names
 
 
+def test_only_the_overlap_checks_read_held_out_texts() -> None:
+    """`HeldOutTexts.pairs` gives dev, anchor and test texts: to the leakage filter and to the guard of free hints."""
+    assert [name for name, source in MODULES.items() if calls(source, "pairs")] == list(READERS_OF_HELD_OUT)
+    assert [name for name, source in MODULES.items() if calls(source, "HeldOutTexts")] == ["harness/real.py"]
+    assert [name for name, source in MODULES.items() if calls(source, "guard")] == list(HOLDERS_OF_HELD_OUT)
+
+
+def test_only_the_end_of_a_run_and_its_pooling_open_the_test() -> None:
+    found = {
+        name
+        for name, source in MODULES.items()
+        if "TestSeal" in source or re.search(r"\b(?:test|seal)\.open\(", source)
+    }
+    assert found == {"harness/final.py", "harness/real.py", "harness/replicates.py", "harness/seal.py"}
+
+
 def test_only_the_command_line_prints() -> None:
     assert [name for name, source in MODULES.items() if prints(source)] == list(PRINTERS)
 
@@ -173,6 +197,20 @@ def test_imports_are_found_wherever_they_stand(code: str, everywhere: set[str], 
 )
 def test_prints_are_found(code: str, expected: bool) -> None:
     assert prints(code) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("x = [text for _, _, text in guard.pairs()]", True),
+        ("pairs()", True),
+        ("guard.pairs", False),
+        ("confused_pairs(report)", False),
+        ("text = 'guard.pairs()'", False),
+    ],
+)
+def test_calls_are_found(code: str, expected: bool) -> None:
+    assert calls(code, "pairs") is expected
 
 
 def test_lines_are_counted() -> None:

@@ -403,7 +403,8 @@ def test_a_mistake_in_one_seed_is_found_before_any_runs(place: Place) -> None:
 def test_a_run_that_needs_no_hub_looks_for_none(place: Place, source: str, offline: str) -> None:
     seen: list[str] = []
 
-    def run(spec: Spec, base: Path, progress: Any) -> RunReport:
+    def run(spec: Spec, base: Path, progress: Any, reopen: str) -> RunReport:
+        assert reopen == ""
         seen.append(os.environ["HF_HUB_OFFLINE"])
         progress.note("at work")
         return make_run_report()
@@ -417,6 +418,38 @@ def test_a_run_that_needs_no_hub_looks_for_none(place: Place, source: str, offli
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("note: at work\n")
     assert seen == [offline]
+
+
+def test_the_reason_for_a_further_look_reaches_every_seed(place: Place) -> None:
+    store = Store(place.folder / "runs")
+    reports = {seed: finish(store, seed, {"seeds": 60, "mixed": 70}) for seed in (3, 5)}
+    seen: list[tuple[int, str]] = []
+
+    def run(spec: Spec, base: Path, progress: Any, reopen: str) -> RunReport:
+        seen.append((spec.seed, reopen))
+        return reports[spec.seed]
+
+    stub_page(place.monkeypatch)
+    place.monkeypatch.setattr(harness.loop, "finished", lambda spec, base: None)
+    place.monkeypatch.setattr(harness.loop, "run", run)
+    done = place(
+        "run", str(place.task()), *QUIET, "--seeds", "3,5", "--reopen-test", " replicates \n on one split\x1b "
+    )
+    assert (done.code, done.err) == (0, "")
+    assert seen == [(3, "replicates on one split\\x1b"), (5, "replicates on one split\\x1b")]
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 301])
+def test_a_further_look_needs_words(place: Place, reason: str) -> None:
+    assert refused(place("run", str(place.task()), "--reopen-test", reason)).startswith("--reopen-test '")
+
+
+def test_runs_that_left_the_test_sealed_are_not_pooled(place: Place) -> None:
+    stub_page(place.monkeypatch)
+    use_finished(place, {seed: make_run_report(test={}, comparisons=(), openings=()) for seed in (0, 1)})
+    done = place("run", str(place.task()), *QUIET, "--seeds", "0,1")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("The test splits stayed sealed (`evaluate.test` is false), so there is nothing to pool.\n")
 
 
 def failing(error: BaseException) -> Callable[..., Any]:
@@ -434,7 +467,7 @@ def test_ctrl_c_says_that_nothing_is_lost(place: Place) -> None:
 
 
 def test_ctrl_c_does_not_wait_for_the_loop_to_come_up_for_air(place: Place) -> None:
-    def run(spec: Spec, base: Path, progress: Any) -> RunReport:
+    def run(spec: Spec, base: Path, progress: Any, reopen: str) -> RunReport:
         async def train() -> RunReport:
             signal.raise_signal(signal.SIGINT)
             raise AssertionError("training went on")

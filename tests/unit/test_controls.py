@@ -206,7 +206,7 @@ def test_a_control_without_rows_of_a_label_ends_with_a_note_and_costs_nothing_el
 def test_the_report_states_calls_and_rows(loop: tuple[Bench, list[Round], ScriptedLlm]) -> None:
     bench, closed, _ = loop
     compared = make_comparison(LOOP, "static", 0.01)
-    found = control_report(control(bench, "static", closed), 30, compared)
+    found = control_report(control(bench, "static", closed), Role.TEST, 30, compared)
     size = sum(size for _, size in drawn(closed[-1].harvest))
     assert (found.name, found.rows, found.comparison) == ("static", 30, compared)
     assert (found.calls, found.candidates) == (size // bench.spec.generate.samples_per_call, size)

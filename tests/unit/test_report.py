@@ -23,7 +23,7 @@ from factories import (
 
 from harness import report as module
 from harness.errors import StoreError
-from harness.records import Cost, FunnelRow, Guidance, RunReport
+from harness.records import Cost, FunnelRow, Guidance, Opening, RunReport
 from harness.report import headline, summary_lines, write_report
 from harness.store import read_json
 
@@ -261,13 +261,43 @@ def test_missing_pieces_are_said_and_nothing_breaks() -> None:
         artefacts={}, versions={}, seconds={}, cost=Cost(), spec={},
     )  # fmt: skip
     text = render(report).text
-    assert "The test split was not scored in this run." in text
+    assert "The test split stayed sealed in this run" in text
     assert "No judge was used in this round." in text
     assert "No samples were recorded." in text
     assert "Mind this" not in text
     empty = render(replace(report, rounds=(), best_round=0)).text
     assert "No round was finished." in empty
     assert "Nothing was generated." in empty
+
+
+LOOKS = (
+    Opening("run-00000000000000aa", "split-00000000000000aa", "t", "x", 1, "2026-01-01T00:00:00+00:00"),
+    Opening("an unknown run", "", "t", "", 2, ""),
+    Opening(
+        "run-00000000000000ff", "split-00000000000000aa", "t", "y", 3, "2026-01-02T04:00:00+00:00", "a <new> filter"
+    ),
+)
+
+
+def test_looks_at_the_test_items_are_listed_and_further_ones_warned_of() -> None:
+    text = render(make_run_report(openings=LOOKS)).text
+    assert "They were looked at 2 times before." in text
+    assert (
+        "1 run-00000000000000aa 2026-01-01T00:00:00+00:00 first look "
+        "2 an unknown run not on record none given "
+        "3 run-00000000000000ff 2026-01-02T04:00:00+00:00 a <new> filter"
+    ) in text
+    assert "They were looked at 1 time before." in render(make_run_report(openings=LOOKS[:2])).text
+    first = render(make_run_report(openings=LOOKS[:1])).text
+    assert "first look" in first
+    assert "Not the first look" not in first
+    assert "Looks at these test items" not in render(make_run_report()).text
+
+
+def test_a_run_that_left_the_test_sealed_says_so_and_tells_dev() -> None:
+    report = make_run_report(test={}, comparisons=())
+    assert headline(report).startswith("The test split stayed sealed; on dev, mixed reached 78.0 % of accuracy")
+    assert "was opened at the end" not in render(report).text
 
 
 def test_calibration_and_gate_without_numbers() -> None:
