@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness import real, rounds, scoring
+from harness import cells, real, rounds, scoring
 from harness.bench import Bench, Harvest, Spender
-from harness.decisions import gate_of, keep_plan
+from harness.decisions import gate_of, keep_plan, with_cells
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
 from harness.filters import TABLE
@@ -44,6 +44,7 @@ VERSION = 2
 REPORT = "report.json"
 STAGE_VERSIONS = {
     "split": real.VERSION,
+    "cells": cells.VERSION,
     "generate": produce.VERSION,
     "feedback": feedback.VERSION,
     "sieve": rounds.SIEVE_VERSION,
@@ -186,6 +187,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
         advance(1)
     for warning in data.warnings:
         watch.note(warning)
+    data = await with_cells(spec, data, embedder, llm, store, watch)
     students = Students(spec, store, embedder, device, watch, base)
     rule = spec.filters.consistency
     seeds = data.examples[Role.SEEDS]
@@ -314,7 +316,8 @@ def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started:
             "looking at those results make this one flatter itself."
         )
     with_base = "base" in spec.evaluate.arms
-    final = score(bench, Role.TEST, opened.examples, adapters, material, chosen.harvest.held_out(), with_base=with_base)
+    examples = bench.data.tagged(opened.examples)
+    final = score(bench, Role.TEST, examples, adapters, material, chosen.harvest.held_out(), with_base=with_base)
     return RunReport(
         id=ident,
         name=spec.name,
