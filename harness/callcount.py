@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.bench import Harvest
+from harness.cells import by_tag, longest_answer
 from harness.controls import CONTROLS
 from harness.dryrun import REPLIES, Rehearsal
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
@@ -67,6 +68,9 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
         rows, bound = _graded(spec, most)
         out.append(_purpose("gate, once per run", llm.judge, rehearsal.gate, asked, asked, reply))
         out.append(_purpose("grades of rows", llm.judge, rehearsal.gate, rows, bound, reply))
+    if rehearsal.tags:
+        asked, reply = len(rehearsal.tags), estimate_tokens(longest_answer(by_tag(spec)))
+        out.append(_purpose("tags of seeds, once per run", llm.judge, rehearsal.tags, asked, asked, reply))
     if rehearsal.critic:
         asked = len(rehearsal.critic) * (rounds - 1)
         reply = estimate_tokens(REPLIES["critic"])

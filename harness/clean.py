@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from harness.errors import DataError
 from harness.packaged import CONFLICT
-from harness.spec import Spec
+from harness.spec import MADE_OFF, Spec
 from harness.tables import Table, short, shown, stray_quote
 from harness.texts import normalise
 
@@ -114,10 +114,10 @@ def _check_columns(table: Table, spec: Spec) -> None:
         for key, name in wanted.items()
         if name not in table.columns
     ]
-    own = {"label", *(name for name in ("length", "first_word") if getattr(spec.data.slices, name))}
+    own = {"label", *spec.data.slices.made}
     problems += [
         f"data.slices.columns: {name!r} is the name of a slice that is made anyway. Rename the column"
-        + (f", or set data.slices.{name}: false." if name != "label" else " or take it off the list.")
+        + (f", or set {MADE_OFF[name]}." if name in MADE_OFF else " or take it off the list.")
         for name in spec.data.slices.columns
         if name in own
     ]

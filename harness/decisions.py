@@ -1,11 +1,16 @@
-"""What is decided once and kept, so that a resumed run does not decide anew: the judge's gate and each round's plan."""
+"""What is decided once and kept, so that a resumed run does not decide anew: the tags of the seeds, the judge's gate,
+each round's plan."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from harness import cells
 from harness.bench import Bench
+from harness.cells import CellTagger, Column
+from harness.embed import Embedder
 from harness.errors import BudgetError
 from harness.filters.judge import closed_gate, gate_calls, open_gate
 from harness.filters.leakage import overlaps
@@ -13,11 +18,79 @@ from harness.generate import feedback
 from harness.generate.feedback import next_plan
 from harness.llm.client import Llm
 from harness.progress import Watch
-from harness.records import DevReport, EvalReport, Example, GateReport, Plan
+from harness.real import RealData
+from harness.records import DevReport, EvalReport, Example, GateReport, Plan, Role
 from harness.spec import Spec
 from harness.store import Store, read_json, write_json
 
 GATE_VERSION = 1
+
+
+async def with_cells(spec: Spec, data: RealData, embedder: Embedder, llm: Llm, store: Store, watch: Watch) -> RealData:
+    """The data with the matrix's dimensions as slices of every role (test: by `data.tagged`, once it is opened).
+
+    Seeds are tagged once and kept. The split stays as it is, so that who tags cannot move an item. Raises
+    `EndpointError`; a budget that ends here leaves the tags to the embedder.
+    """
+    if spec.data.slices.cells == "off" or not spec.matrix.dimensions:
+        return data
+    seeds = data.examples[Role.SEEDS]
+    parents = {"split": data.artefact.id}
+    inputs: dict[str, object] = {
+        "dimensions": [[one.name, one.use, list(one.values)] for one in spec.matrix.dimensions],
+        "embedder": embedder.id,
+    }
+    if cells.asks_judge(spec):
+        tree = spec.model_dump(mode="json")
+        inputs |= {"judge": judge_identity(spec), "noun": spec.task.noun, "budget": tree["budget"]}
+    ident, _ = store.id_of("cells", cells.VERSION, inputs, parents, spec.seed)
+    columns = () if ident in store else await _columns(spec, seeds, embedder, llm, watch)
+
+    def build(folder: Path) -> None:
+        write_json(folder / "columns.json", tuple[Column, ...], columns)
+
+    kept = store.once("cells", cells.VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
+    tagger = CellTagger(
+        read_json(kept / "columns.json", tuple[Column, ...]),
+        {one.name: cells.values_of(one) for one in cells.by_opening(spec)},
+        seeds,
+        embedder,
+        kept.id,
+    )
+    return replace(data, examples={role: tagger(own) for role, own in data.examples.items()}, tagger=tagger)
+
+
+async def _columns(
+    spec: Spec, seeds: Sequence[Example], embedder: Embedder, llm: Llm, watch: Watch
+) -> tuple[Column, ...]:
+    """All dimensions that are slices, in the matrix's order."""
+    wanted = cells.by_tag(spec)
+    made = [Column(one.name, "column") for one in cells.by_column(spec)]
+    made += [Column(one.name, "first words") for one in cells.by_opening(spec)]
+    made += await _tagged(spec, seeds, embedder, llm, watch) if wanted else ()
+    order = [one.name for one in spec.matrix.dimensions]
+    return tuple(sorted(made, key=lambda column: order.index(column.name)))
+
+
+async def _tagged(
+    spec: Spec, seeds: Sequence[Example], embedder: Embedder, llm: Llm, watch: Watch
+) -> tuple[Column, ...]:
+    wanted = cells.by_tag(spec)
+    if not cells.asks_judge(spec):
+        return cells.tag_by_embedder(seeds, wanted, embedder)
+    with watch.stage("judging", "tag the seeds", len(seeds)) as advance:
+        try:
+            columns = await cells.tag_seeds(seeds, wanted, spec, llm, advance)
+        except BudgetError as error:
+            watch.note(f"{error} The seeds were tagged by the embedder instead of the judge.")
+            return cells.tag_by_embedder(seeds, wanted, embedder)
+    for column in columns:
+        if column.failed:
+            watch.note(
+                f"{column.name}: the judge gave no usable value for {column.failed} of {len(seeds)} seeds; they and "
+                "the items nearest to them are `unclear`."
+            )
+    return columns
 
 
 async def gate_of(

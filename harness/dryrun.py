@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cells import asks_judge, by_tag, tag_seeds
 from harness.clean import Item, clean
 from harness.filters.judge import open_gate
 from harness.generate import produce
@@ -43,6 +44,7 @@ class Rehearsal:
     later: tuple[Request, ...]
     gate: tuple[Request, ...]
     critic: tuple[Request, ...]
+    tags: tuple[Request, ...]
     text_tokens: float
 
 
@@ -90,9 +92,12 @@ def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
         later = _requests(steered, seeds, spec)
     if spec.filters.judge.enabled:
         asyncio.run(open_gate(seeds, gate, spec))
+    tags = _Notes()
+    if asks_judge(spec):
+        asyncio.run(tag_seeds(seeds, by_tag(spec), spec, tags))
     texts = [item.text for item in items] or [seed.text for seed in seeds]
     mean = sum(map(estimate_tokens, texts)) / len(texts)
-    return Rehearsal(plan, first, later, tuple(gate.requests), tuple(critic.requests), mean)
+    return Rehearsal(plan, first, later, tuple(gate.requests), tuple(critic.requests), tuple(tags.requests), mean)
 
 
 def assumed_tokens(spec: Spec) -> int:

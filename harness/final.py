@@ -44,7 +44,7 @@ def final_report(
     if spec.evaluate.test:
         decision = decision_of({arm: adapter.id for arm, adapter in adapters.items()})
         opened = bench.data.test.open(bench.store, ident, decision, reopen)
-        role, examples, looks = Role.TEST, opened.examples, opened.looks
+        role, examples, looks = Role.TEST, bench.data.tagged(opened.examples), opened.looks
     final = score(
         bench,
         role,

@@ -175,7 +175,11 @@ def _notes(spec: Spec, rehearsal: Rehearsal, items: int) -> list[str]:
 
 def _free(spec: Spec, rehearsal: Rehearsal) -> list[str]:
     """A sentence per endpoint whose calls are counted as free though nobody said that they are."""
-    used: dict[RoleName, bool] = {"generator": True, "judge": bool(rehearsal.gate), "critic": bool(rehearsal.critic)}
+    used: dict[RoleName, bool] = {
+        "generator": True,
+        "judge": bool(rehearsal.gate or rehearsal.tags),
+        "critic": bool(rehearsal.critic),
+    }
     return [
         f"llm.{role}.price is 0, so calls to {endpoint.model!r} are counted as free; give its US dollars per million "
         "tokens to see what they cost."

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness import real, rounds, scoring
+from harness import cells, real, rounds, scoring
 from harness.bench import Bench, Harvest, Spender
 from harness.controls import run_control
-from harness.decisions import gate_of, keep_plan, steer
+from harness.decisions import gate_of, keep_plan, steer, with_cells
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
 from harness.filters import TABLE
@@ -46,6 +46,7 @@ VERSION = 2
 REPORT = "report.json"
 STAGE_VERSIONS = {
     "split": real.VERSION,
+    "cells": cells.VERSION,
     "generate": produce.VERSION,
     "feedback": feedback.VERSION,
     "sieve": rounds.SIEVE_VERSION,
@@ -169,6 +170,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
         data.test.check(store, ident, reopen, _identity(spec, base))
     for warning in data.warnings:
         watch.note(warning)
+    data = await with_cells(spec, data, embedder, llm, store, watch)
     students = Students(spec, store, embedder, device, watch, base)
     rule = spec.filters.consistency
     seeds = data.examples[Role.SEEDS]

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
 from harness.catalogue import CATALOGUE
 from harness.clean import Item, clean
+from harness.clusters import Clusters, fit
 from harness.embed import Embedder
 from harness.errors import StoreError
 from harness.grouping import group
@@ -22,12 +24,17 @@ from harness.packaged import read_packaged
 from harness.records import Example, Origin, Role, SplitInfo
 from harness.seal import HeldOutTexts, Opened, Opening, TestSeal, openings, read_examples, role_file, write_examples
 from harness.spec import FileSource, HubSource, PackagedSource, SavedSource, Spec
-from harness.split import Drawn, draw
+from harness.split import draw
 from harness.store import Artefact, Store, digest, file_digest, read_json, write_json
 from harness.tables import Table, existing, read_file, read_hub, read_saved
 from harness.texts import Slicer, first_word, normalise, word_count
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = [
+    "Clusters",
     "HeldOutTexts",
     "Opened",
     "Opening",
@@ -44,20 +51,33 @@ __all__ = [
 ]
 
 STAGE = "split"
-VERSION = 1
-INFO, WARNINGS, SLICER = "info.json", "warnings.json", "slicer.json"
+VERSION = 2
+INFO, WARNINGS, SLICER, CLUSTERS = "info.json", "warnings.json", "slicer.json", "clusters.json"
+
+
+class Tagger(Protocol):
+    """Gives examples more slices; see `harness.cells`."""
+
+    def __call__(self, examples: Sequence[Example]) -> tuple[Example, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class RealData:
-    """The split. `examples` has every role but test, sorted by id; `slicer` cuts synthetic texts as real ones were."""
+    """The split. `examples` has every role but test, sorted by id; `slicer` and `clusters` cut synthetic texts as real
+    ones were. `tagger` is there once the matrix's dimensions are slices too (`harness.decisions.with_cells`)."""
 
     info: SplitInfo
     examples: Mapping[Role, tuple[Example, ...]]
     test: TestSeal
     slicer: Slicer
+    clusters: Clusters
     warnings: tuple[str, ...]
     artefact: Artefact
+    tagger: Tagger | None = None
+
+    def tagged(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """Real examples that were read later (an opened test split) with the same slices as the other roles."""
+        return self.tagger(examples) if self.tagger else tuple(examples)
 
     def guard(self) -> HeldOutTexts:
         """Dev, anchor and test texts for the leakage filter, and for nothing else."""
@@ -91,8 +111,8 @@ def load_real(spec: Spec, base: Path, store: Store, embedder: Embedder) -> RealD
     once; too few items), `MissingPackageError`, `StoreError`.
     """
     seed = spec.seed if spec.data.split.seed is None else spec.data.split.seed
-    # Where the file lies cannot change the split; what is in it can, and is in the digest.
-    data = spec.data.model_dump(mode="json", exclude={"source": {"path"}, "split": {"seed"}})
+    # Where the file lies cannot change the split; what is in it can, and is in the digest. Tags are made afterwards.
+    data = spec.data.model_dump(mode="json", exclude={"source": {"path"}, "split": {"seed"}, "slices": {"cells"}})
     inputs = {
         "data": data,
         "labels": sorted(spec.task.labels),
@@ -107,7 +127,14 @@ def load_real(spec: Spec, base: Path, store: Store, embedder: Embedder) -> RealD
         values = [item.group for item in cleaned.items]
         drawn = draw(cleaned.items, group(vectors, spec.data.split.near_duplicate, values), spec.data.split, seed)
         dropped = {reason: count for reason, count in {**cleaned.dropped, **drawn.dropped}.items() if count}
-        _write(folder, ident, cleaned.items, drawn, dropped, spec)
+        slicer, clusters = _learn(cleaned.items, drawn.roles[Role.SEEDS], vectors, spec, seed)
+        sliced = _sliced(cleaned.items, vectors, slicer, clusters)
+        roles = {
+            role: tuple(sorted((sliced[i] for i in drawn.roles[role]), key=lambda example: example.id)) for role in Role
+        }
+        _write(folder, ident, roles, dropped, spec)
+        write_json(folder / SLICER, Slicer, slicer)
+        write_json(folder / CLUSTERS, Clusters, clusters)
         write_json(folder / WARNINGS, tuple[str, ...], (*cleaned.warnings, *drawn.warnings))
 
     return read_split(store.once(STAGE, VERSION, build, inputs=inputs, seed=seed))
@@ -119,13 +146,14 @@ def read_split(artefact: Artefact) -> RealData:
         info = read_json(artefact / INFO, SplitInfo)
         warnings = read_json(artefact / WARNINGS, tuple[str, ...])
         slicer = read_json(artefact / SLICER, Slicer)
+        clusters = read_json(artefact / CLUSTERS, Clusters)
     except (OSError, ValidationError) as error:
         raise StoreError(
             f"{artefact.id} is damaged: {error}. Delete {str(artefact.path)!r}, then run the same command again."
         ) from error
     examples = {role: read_examples(artefact / role_file(role)) for role in Role if role is not Role.TEST}
     seal = TestSeal(artefact.id, info.hashes[Role.TEST], artefact / role_file(Role.TEST))
-    return RealData(info, examples, seal, slicer, warnings, artefact)
+    return RealData(info, examples, seal, slicer, clusters, warnings, artefact)
 
 
 def _read(spec: Spec, base: Path) -> Table:
@@ -141,13 +169,27 @@ def _read(spec: Spec, base: Path) -> Table:
             return read_hub(source)
 
 
-def _write(
-    folder: Path, ident: str, items: Sequence[Item], drawn: Drawn, dropped: Mapping[str, int], spec: Spec
-) -> None:
+def _learn(
+    items: Sequence[Item], seeds: Sequence[int], vectors: NDArray[np.float32], spec: Spec, seed: int
+) -> tuple[Slicer, Clusters]:
+    """What cuts the items, learnt from the seeds at these positions and from nothing else."""
     slices = spec.data.slices
-    seeds = [items[i].text for i in drawn.roles[Role.SEEDS]]
-    slicer = Slicer.learn(seeds, length=slices.length, first_words=slices.first_word)
-    roles = {role: _examples(items, drawn.roles[role], slicer) for role in Role}
+    texts = {items[i].id: items[i].text for i in seeds}
+    slicer = Slicer.learn(list(texts.values()), length=slices.length, first_words=slices.first_word)
+    return slicer, fit(texts, vectors[list(seeds)], slices.clusters, seed)
+
+
+def _sliced(items: Sequence[Item], vectors: NDArray[np.float32], slicer: Slicer, clusters: Clusters) -> list[Example]:
+    nearest = [{"cluster": name} for name in clusters.assign(vectors)] if clusters.found else [{} for _ in items]
+    return [
+        Example(item.id, item.text, item.label, slicer.of(item.text, item.label, item.columns) | own, Origin.REAL)
+        for item, own in zip(items, nearest, strict=True)
+    ]
+
+
+def _write(
+    folder: Path, ident: str, roles: Mapping[Role, tuple[Example, ...]], dropped: Mapping[str, int], spec: Spec
+) -> None:
     info = SplitInfo(
         id=ident,
         sizes={role: len(examples) for role, examples in roles.items()},
@@ -161,15 +203,6 @@ def _write(
     for role, examples in roles.items():
         write_examples(folder / role_file(role), examples)
     write_json(folder / INFO, SplitInfo, info)
-    write_json(folder / SLICER, Slicer, slicer)
-
-
-def _examples(items: Sequence[Item], positions: Sequence[int], slicer: Slicer) -> tuple[Example, ...]:
-    chosen = sorted((items[i] for i in positions), key=lambda item: item.id)
-    return tuple(
-        Example(item.id, item.text, item.label, slicer.of(item.text, item.label, item.columns), Origin.REAL)
-        for item in chosen
-    )
 
 
 def content_hash(examples: Sequence[Example]) -> str:

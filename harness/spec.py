@@ -70,6 +70,14 @@ class Columns(Section):
     """Rows that share this value (one author, one document) stay on one side of the split."""
 
 
+MADE_OFF = {
+    "length": "data.slices.length: false",
+    "first_word": "data.slices.first_word: false",
+    "cluster": "data.slices.clusters: 0",
+}
+"""Slices that are made from the texts, and what switches each one off."""
+
+
 class Slices(Section):
     """How real items are cut for reporting and steering. Labels are always slices."""
 
@@ -78,6 +86,20 @@ class Slices(Section):
     """Thirds of the word count, bounds taken from the seeds."""
     first_word: bool = True
     """The commonest first words of the seeds, the rest as `other`."""
+    clusters: Count = 8
+    """At most so many clusters of the seeds' embeddings (how many is found by silhouette); every item carries the
+    nearest one as `cluster`. Below 2 there is no such slice."""
+    cells: Literal["off", "seeds", "judge"] = "seeds"
+    """Cut real items by the matrix's dimensions, so that these can be steered: `opening` by the first words,
+    `describe` by tags of the seeds, which other items take over from the seed nearest to them. The tags come from the
+    judge where `llm.judge` is an endpoint of your own and otherwise from the embedder, which is weak; `judge` asks
+    even the embedded judge. `off` makes no such slices."""
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of the slices that are made from the texts, in order; a column of the data cannot be called so."""
+        known = {"length": self.length, "first_word": self.first_word, "cluster": self.clusters > 1}
+        return tuple(name for name, wanted in known.items() if wanted)
 
 
 class Split(Section):

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness import matrixcheck
-from harness.spec import Endpoint, FileSource, Matrix, SavedSource, Spec
+from harness.cells import asks_judge
+from harness.spec import MADE_OFF, Endpoint, FileSource, Matrix, SavedSource, Spec
 from harness.specwords import Finding, looks_secret, one_of, show, suggest
 from harness.tables import ENDINGS
 from harness.yamlfile import Key
@@ -95,7 +96,6 @@ def _not_found(path: Path, source: FileSource | SavedSource) -> str:
 
 def _columns(site: Site) -> Iterator[Finding]:
     columns, slices = site.spec.data.columns, site.spec.data.slices
-    made = {"label": True, "length": slices.length, "first_word": slices.first_word}
     if columns.text == columns.label:
         message = f"{columns.label!r} is the text column too; texts and labels are two columns"
         yield ("data", "columns", "label"), message
@@ -105,14 +105,14 @@ def _columns(site: Site) -> Iterator[Finding]:
             yield key, f"{name!r} stands twice"
         elif name == columns.text:
             yield key, f"{name!r} is the text column; every text would be its own slice"
-        elif made.get(name):
-            advice = "take it off the list" if name == "label" else f"rename it or set data.slices.{name}: false"
+        elif name in ("label", *slices.made):
+            advice = f"rename it or set {MADE_OFF[name]}" if name in MADE_OFF else "take it off the list"
             yield key, f"{name!r} is the name of a slice that is made anyway; {advice}"
 
 
 def _shots(site: Site) -> Iterator[Finding]:
     slices = site.spec.data.slices
-    known = [*slices.columns, *["length"] * slices.length, *["first_word"] * slices.first_word]
+    known = [*slices.columns, *slices.made]
     for index, dimension in enumerate(site.spec.matrix.dimensions):
         if dimension.use == "shots" and dimension.name not in known:
             why = "`use: shots` takes seeds from the real slice of this name, and there is none"
@@ -205,7 +205,8 @@ def _prices(site: Site) -> Iterator[Finding]:
     spec = site.spec
     if spec.budget.usd is None:
         return
-    used = {"generator": True, "judge": spec.filters.judge.enabled, "critic": "critic" in spec.feedback.policies}
+    judge = spec.filters.judge.enabled or asks_judge(spec)
+    used = {"generator": True, "judge": judge, "critic": "critic" in spec.feedback.policies}
     advice = "write its US dollars per million tokens (`{input: …, output: …}`, zeros for an endpoint of your own)"
     for role, endpoint in _roles(spec).items():
         if used[role] and endpoint.base_url != "embedded" and not site.written("llm", role, "price"):
@@ -276,7 +277,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("filters",), _filters),
     (("generate", "task", "llm"), _generate),
     (("llm",), _endpoints),
-    (("llm", "budget", "feedback", "filters"), _prices),
+    (("llm", "budget", "feedback", "filters", "data", "matrix"), _prices),
     (("evaluate", "data"), _arms),
     (("feedback", "filters"), _feedback),
     (("train",), _student),

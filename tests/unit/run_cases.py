@@ -9,6 +9,7 @@ from pathlib import Path
 
 from factories import LABELS, make_run_report, sha
 
+from harness.clusters import Clusters
 from harness.loop import REPORT
 from harness.records import Example, Origin, Prediction, Role, RunReport, SplitInfo, Status
 from harness.scoring import decision_of
@@ -65,6 +66,7 @@ def _write_split(folder: Path, seed: int, test: tuple[Example, ...]) -> None:
     write_json(folder / "info.json", SplitInfo, SplitInfo("split-x", sizes, hashes, {}, {}))
     write_json(folder / "warnings.json", tuple[str, ...], ())
     write_json(folder / "slicer.json", Slicer, Slicer(None, None))
+    write_json(folder / "clusters.json", Clusters, Clusters())
     for role in Role:
         write_examples(folder / role_file(role), test if role is Role.TEST else ())
 

@@ -162,7 +162,7 @@ def test_examples_carry_their_slices(tmp_path: Path, store: Store) -> None:
     data = load(tmp_path, store, "\n".join(["text,label,kind", *rows]), slices={"columns": ["kind"]})
     example = data.examples[Role.DEV][0]
     assert example.origin is Origin.REAL
-    assert list(example.slices) == ["label", "kind", "length", "first_word"]
+    assert list(example.slices) == ["label", "kind", "length", "first_word", "cluster"]
     assert example.slices["label"] == example.label
     assert example.slices["kind"] in ("x", "(none)")
     assert {"length": example.slices["length"], "first_word": example.slices["first_word"]} == data.slicer(example.text)

@@ -167,7 +167,7 @@ def test_shots_need_a_slice_of_that_name(tmp_path: Path):
     dimension = "matrix: {dimensions: [{name: %s, values: [a], use: shots}]}\n"
     problem = only(tmp_path, text + dimension % "topics")
     assert problem.where == "matrix.dimensions[0].name"
-    assert problem.message.endswith("did you mean 'topic'? Slices: topic, length (see data.slices)")
+    assert problem.message.endswith("did you mean 'topic'? Slices: topic, length, cluster (see data.slices)")
     for name in ("topic", "length"):
         assert load(write(tmp_path, text + dimension % name)).name == "small"
 
