@@ -29,7 +29,7 @@ from harness.labelling import CrossFitted
 from harness.llm.client import open_client
 from harness.machine import device_of, use_threads, versions
 from harness.observe import faults_of, funnel_of, samples_of
-from harness.progress import Progress, Watch
+from harness.progress import OTHER, Progress, Watch
 from harness.real import load_real, source_digest
 from harness.records import Cost, DevReport, EvalReport, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
@@ -37,6 +37,7 @@ from harness.scoring import DEV_ARMS, Scored, decision_of, score, train_arms
 from harness.spec import Budget, Spec
 from harness.specfile import resolved
 from harness.store import Artefact, Store, read_json, write_json
+from harness.timing import TimedEmbedder, TimedLlm
 from harness.train import students
 from harness.train.students import Students, student_digest
 
@@ -123,8 +124,8 @@ def run(spec: Spec, base: Path, progress: Progress) -> RunReport:
     ident, _ = run_id(spec, base)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store.sweep()
-    with _client(spec, base, store) as llm:
-        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started))
+    with watch.timed(OTHER), _client(spec, base, store) as llm:
+        report = asyncio.run(_closed_loop(spec, base, store, TimedLlm(llm, watch), watch, ident, started))
     store.once(
         "run",
         VERSION,
@@ -151,7 +152,7 @@ async def _closed_loop(
     while True:
         plan, plan_id = await _plan(bench, done)
         done.append(await _round(bench, plan, plan_id, done, mark))
-        mark = _Mark(llm.spent, dict(watch.seconds))
+        mark = _Mark(llm.spent, watch.seconds)
         best = _best(done, best, spec)
         stop = _stop(done, best, spec)
         if stop:
@@ -180,7 +181,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     device = device_of(spec)
     threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
     use_threads(threads)
-    embedder = SentenceEmbedder(store.root, device)
+    embedder = TimedEmbedder(SentenceEmbedder(store.root, device), watch)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)
@@ -338,7 +339,7 @@ def _test(bench: Bench, rounds: Sequence[Round], best: int, ident: str, started:
         },
         versions=versions(),
         started=started,
-        seconds=dict(bench.watch.seconds),
+        seconds=bench.watch.seconds,
     )
 
 
