@@ -21,6 +21,7 @@ from harness.canvas import (
     short,
     stacked,
 )
+from harness.progress import OTHER
 from harness.records import Estimate, EvalReport, FunnelRow, RoundReport, RunReport, SliceScore
 
 MOST_SLICES = 24
@@ -196,12 +197,7 @@ def cost(report: RunReport) -> bytes | None:
     ]
     if report.cost.usd:
         panels.append(("US dollars", [("paid", ORANGE, [spent.usd for _, spent in costs])]))
-    stages = list(dict.fromkeys(stage for each in report.rounds for stage in each.seconds))
-    colours = (BLUE, ORANGE, GREEN, VERMILLION, SKY, GREY)
-    times = [
-        (stage, colours[i % len(colours)], [each.seconds.get(stage, 0.0) / 60 for each in report.rounds])
-        for i, stage in enumerate(stages)
-    ]
+    times = _minutes(report)
     if times:
         panels.append(("Minutes", times))
     with canvas((0.85 + 0.34 * len(costs)) * len(panels)) as (figure, png):
@@ -210,6 +206,23 @@ def cost(report: RunReport) -> bytes | None:
             name_rows(axes, [f"round {number}" for number, _ in costs])
             axes.set_title(title)
     return png.getvalue()
+
+
+def _minutes(report: RunReport) -> list[tuple[str, str, list[float]]]:
+    """(kind of stage, colour, minutes per round): the kinds that took longest, what is left of the time in grey."""
+    total: dict[str, float] = {}
+    for each in report.rounds:
+        for kind, spent in each.seconds.items():
+            total[kind] = total.get(kind, 0.0) + spent
+    shown = sorted(total.keys() - {OTHER}, key=lambda kind: (-total[kind], kind))[:5]
+    bars = [
+        (kind, colour, [each.seconds.get(kind, 0.0) / 60 for each in report.rounds])
+        for kind, colour in zip(shown, (BLUE, ORANGE, GREEN, VERMILLION, SKY), strict=False)
+    ]
+    if total.keys() - set(shown):
+        rest = [sum(spent for kind, spent in each.seconds.items() if kind not in shown) for each in report.rounds]
+        bars.append((OTHER, GREY, [seconds / 60 for seconds in rest]))
+    return bars
 
 
 def before_and_after(report: RunReport) -> tuple[EvalReport | None, EvalReport | None]:

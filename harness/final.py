@@ -80,7 +80,7 @@ def final_report(
         },
         versions=versions(),
         started=started,
-        seconds=dict(bench.watch.seconds),
+        seconds=bench.watch.seconds,
         openings=looks,
         controls=tuple(
             control_report(one, role, len(equal[one.name]) - len(material.seeds), _against(final, one.name))

@@ -30,7 +30,7 @@ from harness.labelling import CrossFitted
 from harness.llm.client import open_client
 from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
-from harness.progress import Progress, Watch
+from harness.progress import OTHER, Progress, Watch
 from harness.real import load_real, source_digest
 from harness.records import Cost, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
@@ -39,6 +39,7 @@ from harness.spec import Budget, Spec
 from harness.specfile import resolved
 from harness.stopping import Round, best_round, evidence_of, gain_of, judged, stop_reason
 from harness.store import Store, read_json, write_json
+from harness.timing import TimedEmbedder, TimedLlm
 from harness.train import students
 from harness.train.students import Students, student_digest
 
@@ -118,8 +119,8 @@ def run(spec: Spec, base: Path, progress: Progress, reopen: str = "") -> RunRepo
     ident, _ = run_id(spec, base)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     store.sweep()
-    with _client(spec, base, store) as llm:
-        report = asyncio.run(_closed_loop(spec, base, store, llm, watch, ident, started, reopen))
+    with watch.timed(OTHER), _client(spec, base, store) as llm:
+        report = asyncio.run(_closed_loop(spec, base, store, TimedLlm(llm, watch), watch, ident, started, reopen))
     store.once(
         "run",
         VERSION,
@@ -146,7 +147,7 @@ async def _closed_loop(
     while True:
         plan, plan_id = await _plan(bench, done)
         done.append(await _round(bench, plan, plan_id, done, best, mark))
-        mark = _Mark(llm.spent, dict(watch.seconds))
+        mark = _Mark(llm.spent, watch.seconds)
         best = best_round(done, best, spec)
         stop = stop_reason(done, best, spec)
         evidence = evidence_of(done, best, spec, llm.spent)
@@ -162,7 +163,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     device = device_of(spec)
     threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
     use_threads(threads)
-    embedder = SentenceEmbedder(store.root, device)
+    embedder = TimedEmbedder(SentenceEmbedder(store.root, device), watch)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)

@@ -10,6 +10,10 @@ from typing import Protocol
 
 Advance = Callable[[int], None]
 
+CALLS, EMBEDDING, TRAINING, PREDICTION, OTHER = "calls", "embedding", "training", "prediction", "other"
+MODELS = (CALLS, EMBEDDING, TRAINING, PREDICTION)
+"""Kinds of stages that wait for a model. All others are the harness itself; `OTHER` is what no stage claims."""
+
 
 class Progress(Protocol):
     def stage(self, name: str, total: int) -> Advance:
@@ -35,12 +39,21 @@ class Silent:
 
 
 class Watch:
-    """Wall seconds per stage, reported with the run and part of no key."""
+    """Wall seconds per kind of stage, reported with the run and part of no key. Every moment counts once, for the
+    innermost stage that is open then, so the kinds add up to the time that was watched."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.seconds: dict[str, float] = defaultdict(float)
         self.notes: list[str] = []
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds so far by kind; stages that are still open included."""
+        self._settle()
+        return dict(self._seconds)
 
     @contextmanager
     def stage(self, kind: str, name: str, total: int) -> Generator[Advance]:
@@ -54,12 +67,20 @@ class Watch:
 
     @contextmanager
     def timed(self, kind: str) -> Generator[None]:
-        """Count the time under `kind`, show nothing. Inside another stage both count it."""
-        start = time.monotonic()
+        """Count the time under `kind`, show nothing. Inside another stage that one's clock stands still meanwhile."""
+        self._settle()
+        self._open.append(kind)
         try:
             yield
         finally:
-            self.seconds[kind] += time.monotonic() - start
+            self._settle()
+            self._open.pop()
+
+    def _settle(self) -> None:
+        now = time.monotonic()
+        if self._open:
+            self._seconds[self._open[-1]] += now - self._since
+        self._since = now
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -11,7 +11,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.errors import DataError
 from harness.spec import Train
 from harness.train.encoder import Encoder, length_grouped, pooled
+from harness.train.lora import lean
 
 HEAD = "head.safetensors"
 WARM_UP = 0.1
@@ -58,11 +60,10 @@ class Curve:
 class Student:
     """A trained model. `probabilities` answers for texts; `save` writes a PEFT folder."""
 
-    def __init__(self, encoder: Encoder, upper: Any, head: nn.Linear, precision: torch.dtype | None) -> None:
+    def __init__(self, encoder: Encoder, upper: Any, head: nn.Linear) -> None:
         self.encoder = encoder
         self.upper = upper
         self.head = head
-        self.precision = precision
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 128) -> NDArray[np.float64]:
         """Class probabilities, n × labels, in the order of `texts`."""
@@ -71,8 +72,7 @@ class Student:
         self.upper.eval()
         with torch.inference_mode():
             for block in length_grouped([len(state) for state in states], batch_size, range(len(texts))):
-                with autocast(self.encoder.device, self.precision):
-                    vectors = pooled(self.upper, [states[index] for index in block])
+                vectors = pooled(self.upper, [states[index] for index in block])
                 out[block] = torch.softmax(self.head(vectors).double(), dim=-1).cpu().numpy()
         return out
 
@@ -93,11 +93,12 @@ class Student:
     def load(cls, folder: Path, encoder: Encoder, recipe: Train) -> Student:
         """Read what `save` wrote; only safetensors are read."""
         with without_peft_warnings():
-            upper = PeftModel.from_pretrained(encoder.fresh_upper(), str(folder), use_safetensors=True)
+            frozen = encoder.fresh_upper(precision_of(recipe, encoder.device))
+            upper = lean(PeftModel.from_pretrained(frozen, str(folder), use_safetensors=True), LoraLinear)
         tensors = load_file(folder / HEAD)
         head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
         head.load_state_dict(tensors)
-        return cls(encoder, upper.eval(), head.to(encoder.device), precision_of(recipe, encoder.device))
+        return cls(encoder, upper.eval(), head.to(encoder.device))
 
 
 def train(
@@ -112,11 +113,11 @@ def train(
         raise ValueError(f"no training row for label indices {sorted(set(range(labels)) - present)!r}")
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory before writing it, and filling it first took a twentieth of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     states = encoder.states([row.text for row in rows])
     upper = adapted(encoder, recipe)
-    precision = precision_of(recipe, encoder.device)
-    head = head_from_means(upper, states, rows, labels, encoder, precision)
-    student = Student(encoder, upper, head, precision)
+    student = Student(encoder, upper, head_from_means(upper, states, rows, labels, encoder))
     curve = _fit(student, states, rows, recipe, seed, on_step)
     upper.eval()
     return student, curve
@@ -126,7 +127,8 @@ def adapted(encoder: Encoder, recipe: Train) -> Any:
     """The upper layers with fresh LoRA adapters. Raises `DataError` where `lora.targets` names no layer of them."""
     try:
         with without_peft_warnings():
-            return get_peft_model(encoder.fresh_upper(), lora_config(recipe, encoder))
+            frozen = encoder.fresh_upper(precision_of(recipe, encoder.device))
+            return lean(get_peft_model(frozen, lora_config(recipe, encoder)), LoraLinear)
     except ValueError as error:
         layers = {name.rsplit(".", 1)[-1] for name, _ in encoder.fresh_upper().encoder.named_modules()}
         raise DataError(
@@ -148,17 +150,14 @@ def lora_config(recipe: Train, encoder: Encoder) -> LoraConfig:
 
 
 def head_from_means(
-    upper: Any,
-    states: Sequence[Tensor],
-    rows: Sequence[Row],
-    labels: int,
-    encoder: Encoder,
-    precision: torch.dtype | None,
+    upper: Any, states: Sequence[Tensor], rows: Sequence[Row], labels: int, encoder: Encoder
 ) -> nn.Linear:
     """A linear head whose rows point from the overall mean to each class mean of the untrained encoder."""
     upper.eval()
-    with torch.inference_mode(), autocast(encoder.device, precision):
-        vectors = torch.cat([pooled(upper, states[i : i + 128]) for i in range(0, len(states), 128)])
+    vectors = torch.empty(len(states), encoder.width, device=encoder.device)
+    with torch.inference_mode():
+        for block in length_grouped([len(state) for state in states], 128, range(len(states))):
+            vectors[block] = pooled(upper, [states[index] for index in block])
     index = torch.tensor([row.label for row in rows], device=vectors.device)
     means = torch.stack([vectors[index == label].mean(0) for label in range(labels)])
     head = nn.Linear(encoder.width, labels).to(encoder.device)
@@ -174,7 +173,7 @@ def _fit(
     device = student.encoder.device
     adapters = [parameter for parameter in student.upper.parameters() if parameter.requires_grad]
     parameters = [*adapters, *student.head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01, fused=True)
     # The schedule cannot be cut shorter than SHORTEST_CYCLE: its warm-up would then have no step.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=recipe.learning_rate, total_steps=max(recipe.steps, SHORTEST_CYCLE), pct_start=WARM_UP
@@ -186,8 +185,7 @@ def _fit(
     losses: list[float] = []
     curve: list[float] = []
     for step, batch in enumerate(_batches([len(state) for state in states], recipe, seed), start=1):
-        with autocast(device, student.precision):
-            vectors = pooled(student.upper, [states[index] for index in batch])
+        vectors = pooled(student.upper, [states[index] for index in batch])
         each = loss_of(student.head(vectors), targets[batch])
         loss = (each * weights[batch]).sum() / weights[batch].sum()
         optimiser.zero_grad()
@@ -234,12 +232,12 @@ def train_only_dropout_of_adapters(upper: Any) -> None:
             module.train()
 
 
-def precision_of(recipe: Train, device: torch.device) -> torch.dtype | None:
-    """bfloat16 or None (float32). On a processor without bf16 instructions autocast is slower than float32."""
+def precision_of(recipe: Train, device: torch.device) -> torch.dtype:
+    """Of the frozen layers and what flows through them; adapters, head and loss are float32 either way. On a processor
+    without bf16 instructions bfloat16 is slower than float32."""
     if recipe.precision == "auto":
-        fast = device.type == "cuda" or has_bf16()
-        return torch.bfloat16 if fast else None
-    return torch.bfloat16 if recipe.precision == "bf16" else None
+        return torch.bfloat16 if device.type == "cuda" or has_bf16() else torch.float32
+    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
 
 
 def has_bf16() -> bool:
@@ -256,7 +254,3 @@ def without_peft_warnings() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-def autocast(device: torch.device, precision: torch.dtype | None) -> Any:
-    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

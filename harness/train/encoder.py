@@ -69,9 +69,9 @@ class Encoder:
     def width(self) -> int:
         return int(self._upper.config.hidden_size)
 
-    def fresh_upper(self) -> Any:
+    def fresh_upper(self, precision: torch.dtype = torch.float32) -> Any:
         """A copy of the upper layers, ready to be adapted; it takes the cached states as `inputs_embeds`."""
-        return copy.deepcopy(self._upper)
+        return copy.deepcopy(self._upper).to(precision)
 
     def states(self, texts: Sequence[str], batch_size: int = 128) -> list[Tensor]:
         """Hidden states at the cut, one (tokens × width) tensor per text.
@@ -122,7 +122,7 @@ def pad(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def pooled(upper: Any, states: Sequence[Tensor]) -> Tensor:
     """Mean of the last hidden states over a text's tokens, scaled to norm `SCALE`: batch × width, float32."""
     hidden, mask = pad(states)
-    last = upper(inputs_embeds=hidden, attention_mask=mask).last_hidden_state.float()
+    last = upper(inputs_embeds=hidden.to(upper.dtype), attention_mask=mask).last_hidden_state.float()
     weights = mask[:, :, None].float()
     mean = (last * weights).sum(1) / weights.sum(1)
     return SCALE * nn.functional.normalize(mean, dim=-1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.embed import Embedder, model_folder
 from harness.errors import DataError
 from harness.generate.prompts import render
-from harness.progress import Watch
+from harness.progress import PREDICTION, TRAINING, Watch
 from harness.records import Example, Origin, Prediction, Status
 from harness.spec import Spec
 from harness.store import Artefact, Store, digest, file_digest, read_lines, write_lines
@@ -24,8 +24,8 @@ from harness.store import Artefact, Store, digest, file_digest, read_lines, writ
 if TYPE_CHECKING:
     from harness.train.encoder import Encoder
 
-TRAIN_VERSION = 2
-PREDICT_VERSION = 2
+TRAIN_VERSION = 3
+PREDICT_VERSION = 3
 PREDICTIONS = "predictions.jsonl"
 
 CARD = """\
@@ -111,7 +111,7 @@ class Students:
 
             index = {label: i for i, label in enumerate(self.labels)}
             table = [classifier.Row(text, index[label], weight) for text, label, weight in weighed]
-            with self._watch.stage("training", f"train {arm}", self._spec.train.steps) as advance:
+            with self._watch.stage(TRAINING, f"train {arm}", self._spec.train.steps) as advance:
                 student, curve = classifier.train(
                     table,
                     len(self.labels),
@@ -131,7 +131,7 @@ class Students:
         def build(folder: Path) -> None:
             from harness.train import classifier
 
-            with self._watch.timed("prediction"):
+            with self._watch.timed(PREDICTION):
                 student = classifier.Student.load(adapter.path, self.encoder, self._spec.train)
                 np.save(folder / "probabilities.npy", student.probabilities(texts))
 

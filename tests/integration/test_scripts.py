@@ -81,7 +81,7 @@ def call(script: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([bash, str(script)], env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", ["setup-env", "quickstart", "test"])
+@pytest.mark.parametrize("script", ["setup-env", "quickstart", "test", "bench"])
 def test_a_python_too_old_is_named_in_one_sentence(script: str, project: Path, tmp_path: Path) -> None:
     done = call(project / "scripts" / script, fake_path(tmp_path / "bin", "echo 3.9.2"))
     assert done.returncode == 1
@@ -202,7 +202,7 @@ def test_what_pip_said_becomes_one_sentence(output: str, expected: str, make_ven
 
 
 def test_the_scripts_are_executable() -> None:
-    for name in ("scripts/setup-env", "scripts/quickstart", "scripts/test", "scripts/lock", ".ci/run"):
+    for name in ("scripts/setup-env", "scripts/quickstart", "scripts/test", "scripts/bench", "scripts/lock", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
 
 

@@ -25,7 +25,7 @@ ONLY = {
     "xllamacpp": "harness/llm/embedded.py",
 }
 HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
-LOADED_LATE = ("harness/train/classifier.py", "harness/train/encoder.py")
+LOADED_LATE = ("harness/train/classifier.py", "harness/train/encoder.py", "harness/train/lora.py")
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")

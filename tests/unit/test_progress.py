@@ -1,5 +1,6 @@
 import pytest
 
+from harness import progress
 from harness.progress import Advance, Silent, Watch
 
 
@@ -39,6 +40,27 @@ def test_a_stage_that_fails_is_closed_and_counted_too() -> None:
         _ = 1 / 0
     assert noted.said[-1] == ("done", "train a")
     assert "training" in watch.seconds
+
+
+def test_every_moment_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    watch = Watch(Silent())
+    now += 1
+    with watch.timed("other"):
+        now += 2
+        with watch.stage("filtering", "filter", 1):
+            now += 4
+            with watch.timed("embedding"):
+                now += 8
+            now += 16
+        with watch.timed("filtering"):
+            now += 32
+        now += 64
+        assert watch.seconds == {"other": 66, "filtering": 52, "embedding": 8}
+        now += 128
+    now += 256
+    assert watch.seconds == {"other": 194, "filtering": 52, "embedding": 8}
 
 
 def test_a_silent_one_takes_everything() -> None:

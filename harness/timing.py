@@ -1,0 +1,51 @@
+"""Model calls and embedding, timed wherever in a run they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.bench import Spender
+from harness.embed import Embedder
+from harness.llm.client import OnDone, Outcome, Request
+from harness.progress import CALLS, EMBEDDING, Watch
+from harness.records import Cost
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TimedLlm:
+    """The client `llm`, whose time counts as `calls`."""
+
+    def __init__(self, llm: Spender, watch: Watch) -> None:
+        self._llm = llm
+        self._watch = watch
+
+    @property
+    def spent(self) -> Cost:
+        return self._llm.spent
+
+    def key(self, request: Request) -> str:
+        return self._llm.key(request)
+
+    async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+        with self._watch.timed(CALLS):
+            return await self._llm.ask_many(requests, on_done)
+
+
+class TimedEmbedder:
+    """The embedder `embedder`, whose time counts as `embedding`."""
+
+    def __init__(self, embedder: Embedder, watch: Watch) -> None:
+        self._embedder = embedder
+        self._watch = watch
+
+    @property
+    def id(self) -> str:
+        return self._embedder.id
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        with self._watch.timed(EMBEDDING):
+            return self._embedder(texts)

@@ -1,0 +1,96 @@
+"""What the benchmarks make of their measurements; the measurements themselves are for `scripts/bench`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from run_cases import finish
+
+from harness.store import Store
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def scripts_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def test_every_benchmark_of_the_table_has_options_and_says_what_it_is() -> None:
+    main = module("__main__")
+    text = main.parser().format_help()
+    assert {"training", "overhead"} <= set(main.TABLE)
+    for name, one in main.TABLE.items():
+        assert name in text
+        assert one.__doc__.partition("\n")[0] in " ".join(text.split())
+
+
+def test_the_options_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = module("__main__").parser()
+    plain = parser.parse_args(["training"])
+    assert (plain.repeats, plain.threads, plain.quick) == (3, 1, False)
+    assert plain.contenders == ["trainer-longest", "ours-all", "ours-upper-3", "trainer-128"]
+    some = parser.parse_args(["training", "--contenders", "ours-all,trainer-longest", "--quick", "--repeats", "1"])
+    assert some.contenders == ["trainer-longest", "ours-all"]
+    for wrong in (["--contenders", "ours-all,mine"], ["--repeats", "0"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["training", *wrong])
+    said = capsys.readouterr().err
+    assert "['mine'] unknown; choose from trainer-longest, ours-all" in said
+    assert "'0' is not 1 or more" in said
+
+
+def test_runs_are_compared_with_the_run_of_the_same_seed() -> None:
+    training, result = module("training"), module("contenders").Result
+    runs = [
+        result("trainer-longest", 0, 10, 100, wall=10.0, cpu=8.0, right=90, tested=100),
+        result("ours-all", 0, 10, 100, wall=2.0, cpu=1.0, right=91, tested=100),
+        result("trainer-longest", 1, 10, 100, wall=30.0, cpu=8.0, right=88, tested=100),
+        result("ours-all", 1, 10, 100, wall=5.0, cpu=2.0, right=87, tested=100),
+        result("trainer-128", 0, 2, 20, wall=10.0, cpu=10.0, right=0, tested=0),
+    ]
+    first, second = training.ratios(runs)
+    assert (first.theirs, first.wall, first.cpu) == ("trainer-longest", [5.0, 6.0], [8.0, 4.0])
+    assert (second.theirs, second.wall) == ("trainer-128", [25.0])
+    text = "\n".join(training.report(runs))
+    assert "ours-all     against trainer-longest  wall 5.50 (5.00–6.00)×, cpu 6.00 (4.00–8.00)×" in text
+    assert "trainer-longest  0.8900 [" in text
+    assert "2 × 100" in text
+    assert "trainer-128      0" not in text
+    assert "accuracy 0.900 [0.826, 0.945] of 100 (10 steps in 10 s, 8 s cpu)" in training.line(runs[0])
+
+
+def test_the_questions_are_distinct_and_those_of_the_test_are_others() -> None:
+    contenders = module("contenders")
+    task = contenders.trec(contenders.Size(train=600, test=2000, epochs=5), seed=0)
+    train, test = ({text for text, _ in part} for part in (task.train, task.test))
+    assert (len(train), len(test), task.labels) == (600, 2000, 6)
+    assert not train & test
+    assert {label for _, label in task.train} == set(range(6))
+    assert contenders.trec(contenders.Size(600, 2000, 5), seed=0) == task
+    assert contenders.trec(contenders.Size(600, 2000, 5), seed=1) != task
+
+
+def test_all_time_that_is_no_models_counts_as_overhead() -> None:
+    lines = module("overhead").table({"calls": 60.0, "training": 30.0, "filtering": 1.0, "other": 1.0}, 100.0)
+    assert lines[-1] == "outside models: 10.00 % of 100.0 s"
+    assert "start, page, tracking" in "\n".join(lines)
+    assert [line.endswith("models") for line in lines[:-1]] == [True, True, False, False, False]
+
+
+def test_a_finished_run_is_read_from_its_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = finish(Store(tmp_path), 1, {"seeds": 60, "mixed": 70})
+    main = module("__main__")
+    assert main.main(["overhead", "--run", report.id, "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert report.id in said
+    assert "outside models: 100.00 % of 346.5 s" in said
+    assert main.main(["overhead", "--run", report.id]) == 2
+    assert "--run and --store go together" in capsys.readouterr().err
