@@ -10,7 +10,7 @@ from harness.dataset import Accepted, is_held_out
 from harness.embed import Embedder
 from harness.filters.funnel import Sieved
 from harness.generate import produce
-from harness.labelling import CrossFitted
+from harness.labelling import CrossFitted, CrossTrained
 from harness.llm.client import Llm
 from harness.progress import Watch
 from harness.real import RealData
@@ -87,6 +87,7 @@ class Harvest:
     verdicts: str = ""
     dataset: str = ""
     shortfall: str = ""
+    cross: CrossTrained | None = field(default=None, compare=False)
 
     @property
     def candidates(self) -> list[Candidate]:

@@ -22,7 +22,6 @@ from harness.rounds import harvest, resieve
 from harness.scoring import score, train_arms
 from harness.spec import ControlName, Matrix, Spec
 from harness.stopping import Round
-from harness.store import Artefact
 
 LOOP = "closed"
 """The arm of the loop itself at the controls' number of rows."""
@@ -89,11 +88,10 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
         return ControlRun(name, await resieve(own, closed[-1].harvest), ())
     now = Harvest()
     dev: list[EvalReport] = []
-    current: Artefact | None = None
     parents = [bench.data.artefact.id]
     for one in closed:
         plan, plan_id = await _plan(own, one.report.round, parents, dev, wrong_names=control.wrong_names)
-        now = await harvest(own, plan, plan_id, now, current, one.sizes)
+        now = await harvest(own, plan, plan_id, now, one.sizes)
         material = now.material(bench.data)
         try:
             adapters = train_arms(own, ["seeds", "mixed"], material, now.dataset)
@@ -101,7 +99,6 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
             bench.watch.note(f"The control {name!r} ended in round {one.report.round}: {error}")
             break
         scored = score(own, Role.DEV, bench.data.examples[Role.DEV], adapters, material, ())
-        current = adapters["mixed"]
         dev.append(scored.reports["mixed"])
         parents = [plan_id, scored.artefact]
     return ControlRun(name, now, tuple(dev))

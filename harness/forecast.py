@@ -128,12 +128,15 @@ def _tokens(cost: Cost) -> int:
 def _trainings(spec: Spec) -> dict[str, int]:
     rounds, rule, arms = spec.stop.max_rounds, spec.filters.consistency, spec.evaluate.arms
     out = {"labellers, on folds of the seeds": rule.folds} if rule.enabled else {}
+    passes = rule.passes * rule.pass_folds * rule.enabled
+    out |= {"self-training, each round": rounds * passes} if passes else {}
     out |= {f"{arm}, once": 1 for arm in TRAINED_ONCE if arm in arms}
     each_round = [arm for arm in DEV_ARMS if arm == "synthetic" or (arm in arms and arm not in TRAINED_ONCE)]
     out |= {f"{arm}, each round": rounds for arm in each_round}
     if cut := _cut_rounds(spec):
         out["synthetic cut to the pool's size"] = cut
-    out |= {f"control {name}, each round": rounds for name in spec.evaluate.controls if CONTROLS[name].own_calls}
+    own = [name for name in spec.evaluate.controls if CONTROLS[name].own_calls]
+    out |= {f"control {name}, each round": rounds * (1 + passes) for name in own}
     return out | {f"{name} at equal rows": 1 for name in (LOOP, *spec.evaluate.controls) if spec.evaluate.controls}
 
 

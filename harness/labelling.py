@@ -1,7 +1,8 @@
-"""Who says which label a candidate really has: students of folds of the seeds, joined by the loop's own student.
+"""Who says which label a candidate really has: students of folds of the seeds, joined by self-trained ones.
 
 Cross-fitting (each seed is answered by the student that did not see it) is what makes φ and ψ of the consistency
-filter honest. From round 2 on the last round's `mixed` student has half of the say (self-training).
+filter honest. Self-training goes the same way: students on folds of the accepted rows answer for the rows of the
+fold that they did not see, and have half of the say from then on.
 """
 
 from __future__ import annotations
@@ -69,27 +70,83 @@ class CrossFitted:
         return out
 
 
+class CrossTrained:
+    """Students on folds of the accepted rows, for self-training that cannot confirm its own errors.
+
+    Each is trained on the seeds and the accepted rows of all folds but its own, so a candidate is always read by a
+    student that has not seen it (cross-fitting, as for the seeds). A candidate's fold follows from its id alone.
+    Candidates that came later are read by all.
+    """
+
+    def __init__(self, students: Students, adapters: Sequence[Artefact], seen: Sequence[str]) -> None:
+        self._students = students
+        self._artefacts = tuple(adapters)
+        self._seen = frozenset(seen)
+
+    @property
+    def adapters(self) -> list[str]:
+        return [adapter.id for adapter in self._artefacts]
+
+    def probabilities(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+        """n × labels, each row from students that were not trained on its candidate."""
+        texts = [one.example.text for one in candidates]
+        answers = np.stack([self._students.probabilities(adapter, texts) for adapter in self._artefacts])
+        fold = [fold_of(one.id, len(self._artefacts)) for one in candidates]
+        own = answers[fold, range(len(candidates))]
+        seen = np.array([one.id in self._seen for one in candidates], dtype=np.bool_)
+        return np.where(seen[:, None], own, answers.mean(axis=0))
+
+
+def fold_of(ident: str, folds: int) -> int:
+    """The fold of a candidate, from the hash in its id (`syn-…`).
+
+    >>> fold_of("syn-00000000000a", 3)
+    1
+    """
+    return int(ident.rsplit("-", 1)[-1], 16) % folds
+
+
+def cross_train(
+    students: Students,
+    seeds: Sequence[Example],
+    accepted: Sequence[Example],
+    seen: Sequence[str],
+    folds: int,
+    seed: int,
+    parents: Mapping[str, str],
+) -> CrossTrained:
+    """`CrossTrained` on the rows accepted so far; `seen` are the ids of all candidates that these rows were chosen
+    from. Raises `DataError` where a label has no row, which the seeds rule out."""
+    adapters = [
+        students.train(
+            f"self-training {fold + 1}",
+            [*seeds, *(row for row in accepted if fold_of(row.id, folds) != fold)],
+            seed + fold,
+            parents,
+        )
+        for fold in range(folds)
+    ]
+    return CrossTrained(students, adapters, seen)
+
+
 def labeller(
     fitted: CrossFitted,
-    students: Students,
-    current: Artefact | None,
+    labels: Sequence[str],
+    cross: CrossTrained | None,
     waves: Sequence[Sequence[Candidate]],
     channel: Mapping[str, Mapping[str, float]],
 ) -> Labeller:
     """The labeller's answer for all candidates, wave by wave so that a wave's answers are computed once.
 
-    `channel` is `Plan.channel`: the answer is corrected by it before any filter sees it.
+    `cross` has half of the say where there is one. `channel` is `Plan.channel`: the answer is corrected by it before
+    any filter sees it.
     """
-    texts = [[one.example.text for one in wave] for wave in waves]
-    none = np.zeros((0, len(students.labels)))
-    seeds_only = np.concatenate([none, *(fitted.probabilities(block) for block in texts)])
+    none = np.zeros((0, len(labels)))
+    seeds_only = np.concatenate([none, *(fitted.probabilities([one.example.text for one in wave]) for wave in waves)])
     joined = seeds_only
-    if current is not None:
-        own = np.concatenate([none, *(students.probabilities(current, block) for block in texts)])
-        joined = (seeds_only + own) / 2
-    return Labeller(
-        tuple(students.labels), corrected(joined, students.labels, channel), seeds_only, fitted.out_of_fold()
-    )
+    if cross is not None:
+        joined = (seeds_only + np.concatenate([none, *map(cross.probabilities, waves)])) / 2
+    return Labeller(tuple(labels), corrected(joined, labels, channel), seeds_only, fitted.out_of_fold())
 
 
 def corrected(

@@ -184,9 +184,8 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
 async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round], best: int, mark: _Mark) -> Round:
     """Generate, filter, train and evaluate on dev. Cost and time count from `mark`, the end of the round before."""
     spec = bench.spec
-    current = earlier[-1].adapters["mixed"] if earlier else None
     before = earlier[-1].harvest if earlier else Harvest()
-    now = await harvest(bench, plan, plan_id, before, current)
+    now = await harvest(bench, plan, plan_id, before)
     material = now.material(bench.data)
     wanted = [arm for arm in DEV_ARMS if arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal")]
     if "real" not in spec.evaluate.arms:

@@ -20,12 +20,12 @@ from harness.filters.duplicates import calibrate
 from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
-from harness.labelling import labeller
+from harness.labelling import CrossTrained, cross_train, labeller
 from harness.records import Calibration, Candidate, Example, FilterWorth, ParseFailure, Plan, Quota, Role, Verdict
 from harness.spec import Spec
-from harness.store import Artefact, digest, read_json, read_lines, write_json, write_lines
+from harness.store import digest, read_json, read_lines, write_json, write_lines
 
-SIEVE_VERSION = 3
+SIEVE_VERSION = 4
 DATASET_VERSION = 2
 CHUNK = 16
 """Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
@@ -41,10 +41,9 @@ async def harvest(
     plan: Plan,
     plan_id: str,
     before: Harvest,
-    current: Artefact | None,
     sizes: Sequence[int] | None = None,
 ) -> Harvest:
-    """Generate in waves until the target of this round is reached, the cap is, or the money is gone.
+    """Generate in waves until the target of this round is reached, the cap is, or the money is gone; then self-train.
 
     `sizes` (candidates of each wave) takes the place of target and cap: a control draws what the loop drew, no more and
     no less.
@@ -58,7 +57,7 @@ async def harvest(
         number = len(waves) - len(before.waves)
         waves.append(await _wave(bench, plan, plan_id, quotas, number))
         drawn += sum(quota.candidates for quota in quotas)
-        now = await _sieve(bench, waves, plans, current)
+        now = await _sieve(bench, waves, plans, before.cross)
         if now.out_of_budget:
             break
         if sizes is None:
@@ -66,8 +65,22 @@ async def harvest(
         else:
             calls = [size // bench.spec.generate.samples_per_call for size in sizes[number + 1 : number + 2]]
             quotas = spread(plan, sum(calls), bench.spec, len(waves))
+    for _ in range(bench.spec.filters.consistency.passes if bench.fitted and now.sieved.accepted else 0):
+        now = await _sieve(bench, waves, plans, _cross_trained(bench, now))
     target = bench.spec.generate.accepted_per_round * plan.round
     return _with_dataset(bench, now, plan.round, "" if sizes is not None else _shortfall(now, target, bench.spec))
+
+
+def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained:
+    return cross_train(
+        bench.students,
+        bench.data.examples[Role.SEEDS],
+        [row for row in now.sieved.accepted if not dataset.is_held_out(row.id)],
+        [one.id for one in now.candidates],
+        bench.spec.filters.consistency.pass_folds,
+        bench.spec.seed,
+        {"split": bench.data.artefact.id, "verdicts": now.verdicts},
+    )
 
 
 async def resieve(bench: Bench, now: Harvest) -> Harvest:
@@ -192,7 +205,7 @@ async def _paid_for(bench: Bench, draws: Sequence[produce.Draw], round_: int, wa
     return batches
 
 
-async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], current: Artefact | None) -> Harvest:
+async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | None) -> Harvest:
     """All candidates so far through all filters; the verdicts are an artefact."""
     spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
     candidates = [one for wave in waves for one in wave.candidates]
@@ -211,13 +224,13 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cur
     parents = {f"wave {index}": wave.artefact for index, wave in enumerate(waves)}
     if bench.fitted:
         parents |= {f"labeller {index}": ident for index, ident in enumerate(bench.fitted.adapters)}
-    if current is not None:
-        parents["student"] = current.id
+    if cross is not None:
+        parents |= {f"self-trained {index}": ident for index, ident in enumerate(cross.adapters)}
     ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
     sieved, worth, calibration = Sieved((), ()), (), None
     if ident not in bench.store:
         with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
-            context = _context(bench, waves, plans, current)
+            context = _context(bench, waves, plans, cross)
             sieved = await sieve(filters, context, lambda _name, _left: advance(1))
             worth = tuple(found for item in filters if (found := item.worth(context)))
             if spec.filters.duplicates.enabled:
@@ -241,13 +254,20 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cur
         read_json(artefact / "calibration.json", _Calibrated).value,
         tuple(plans),
         artefact.id,
+        cross=cross,
     )
 
 
-def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], current: Artefact | None) -> Context:
+def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | None) -> Context:
     by_wave = [wave.candidates for wave in waves]
-    says = labeller(bench.fitted, bench.students, current, by_wave, plans[-1].channel) if bench.fitted else None
-    difficulty = _difficulty(bench, waves, current, says)
+    says: Labeller | None = None
+    difficulty: NDArray[np.float64] | None = None
+    if bench.fitted:
+        says = labeller(bench.fitted, bench.students.labels, cross, by_wave, plans[-1].channel)
+        # What a student was trained on it finds easy; neither kind of student was trained on what it answers for.
+        difficulty = says.seeds_only
+    if cross is not None:
+        difficulty = np.concatenate([cross.probabilities(wave) for wave in by_wave])
     return Context(
         spec=bench.spec,
         candidates=[one for wave in by_wave for one in wave],
@@ -260,21 +280,6 @@ def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], current
         gate=bench.gate,
         surplus={plan.round: plan.surplus for plan in plans if plan.surplus},
     )
-
-
-def _difficulty(
-    bench: Bench, waves: Sequence[Wave], current: Artefact | None, says: Labeller | None
-) -> NDArray[np.float64] | None:
-    """p(label) under the current student. What it was trained on it finds easy, so for rows of earlier rounds the
-    students of the seeds answer."""
-    if current is None:
-        return None if says is None else says.seeds_only
-    own = [bench.students.probabilities(current, [one.example.text for one in wave.candidates]) for wave in waves]
-    answers = np.concatenate(own)
-    if says is not None:
-        older = sum(len(wave.candidates) for wave in waves if wave.round < waves[-1].round)
-        answers[:older] = says.seeds_only[:older]
-    return answers
 
 
 def _with_dataset(bench: Bench, now: Harvest, round_: int, shortfall: str) -> Harvest:

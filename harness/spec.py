@@ -244,6 +244,11 @@ class ConsistencyFilter(Section):
     enabled: bool = True
     folds: Annotated[int, Field(ge=2, le=10)] = 5
     """Students trained on folds of the seeds; each candidate gets their mean probability."""
+    passes: Count = 1
+    """Self-training passes at the end of each round: students on folds of the accepted rows read the rows that they
+    were not trained on, and all rows are sieved again. 0 leaves the labels to the seeds' students."""
+    pass_folds: Annotated[int, Field(ge=2, le=10)] = 3
+    """Folds of a self-training pass, a training each."""
     keep_at: Share = 0.0
     """Keep an agreeing candidate only from this probability of its label on."""
     relabel_at: Share = 0.6

@@ -135,6 +135,8 @@ def _filters(site: Site) -> Iterator[Finding]:
     form, band = site.spec.filters.format, site.spec.filters.difficulty
     if form.min_words > form.max_words:
         yield ("filters", "format", "min_words"), f"{form.min_words} is above max_words ({form.max_words})"
+    if (band.enabled and (band.low > 0 or band.high < 1)) and not site.spec.filters.consistency.enabled:
+        yield ("filters", "difficulty"), "the students of filters.consistency say what is hard, and it is off"
     if band.low >= band.high:
         yield ("filters", "difficulty", "low"), f"{band.low:g} has to be below high ({band.high:g})"
     if form.must_match is not None:
@@ -238,10 +240,11 @@ def _feedback(site: Site) -> Iterator[Finding]:
     policies, filters = site.spec.feedback.policies, site.spec.filters
     key: Key = ("feedback", "policies")
     yield from _twice(key, policies)
-    needs = {"relabel": ("consistency", filters.consistency), "surplus": ("difficulty", filters.difficulty)}
-    for name, (of, rule) in needs.items():
-        if name in policies and not rule.enabled:
-            what = f"{name!r} works through filters.{of}, which is off; switch it on or take {name!r} off the list"
+    needs = {"relabel": ("consistency",), "surplus": ("consistency", "difficulty")}
+    for name, used in needs.items():
+        off = [of for of in used if not getattr(filters, of).enabled]
+        if name in policies and off:
+            what = f"{name!r} works through filters.{off[0]}, which is off; switch it on or take {name!r} off the list"
             yield (*key, policies.index(name)), what
 
 

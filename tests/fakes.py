@@ -147,6 +147,10 @@ class WordStudents:
     def out_of_fold(self) -> NDArray[np.float64]:
         return self(self._seeds)
 
+    def train(self, arm: str, rows: Sequence[Example], seed: int, parents: Mapping[str, str]) -> Artefact:
+        ident = digest([arm, seed, [row.id for row in rows], dict(parents)])[:16]
+        return Artefact(f"adapter-{ident}", Path("nowhere"), built=True)
+
     def probabilities(self, *given: Artefact | Sequence[str]) -> NDArray[np.float64]:
         """With an adapter before the texts as `Students`, without as `CrossFitted`."""
         return self(given[-1])  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from harness.spec import Spec
 @dataclass(frozen=True, slots=True)
 class Labeller:
     """Who says which label a candidate has. `seeds_only` (candidates × labels) is the mean answer of students trained
-    on folds of the seeds, `probabilities` the same joined by the loop's own student if there is one; `out_of_fold`
+    on folds of the seeds, `probabilities` the same joined by self-trained students if there are some; `out_of_fold`
     (seeds × labels) holds each seed's answer from the student that did not see it."""
 
     labels: tuple[str, ...]

@@ -59,7 +59,7 @@ class ConsistencyFilter:
             return None
         how = f"{n} seeds out of fold under their own label, and under each of the {len(labeller.labels) - 1} others"
         if labeller.probabilities is not labeller.seeds_only:
-            how += "; the loop's own student, which has half of the say, is not in this figure"
+            how += "; the self-trained students, which have half of the say, are not in this figure"
         return FilterWorth(self.name, phi, psi, p_star, n, how)
 
 

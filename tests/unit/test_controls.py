@@ -76,7 +76,7 @@ def run_loop(bench: Bench) -> list[Round]:
 
             plan, plan_id = await keep_plan(bench, number, parents, make)
             before = done[-1].harvest if done else Harvest()
-            now = await harvest(bench, plan, plan_id, before, done[-1].adapters["mixed"] if done else None)
+            now = await harvest(bench, plan, plan_id, before)
             material = now.material(bench.data)
             adapters = train_arms(bench, ["seeds", "mixed"], material, now.dataset)
             scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, ())

@@ -178,6 +178,7 @@ def test_trainings_are_counted_once_or_per_round():
     result = forecast(make(data=data, evaluate={"arms": arms}, stop={"max_rounds": 3}))
     assert dict(result.trainings) == {
         "labellers, on folds of the seeds": 5,
+        "self-training, each round": 3 * 3,
         "seeds, once": 1,
         "all_real, once": 1,
         "synthetic, each round": 3,
@@ -207,8 +208,8 @@ def test_controls_with_calls_of_their_own_are_counted():
     assert beside.expected.calls - alone.expected.calls == 5 * first
     extra = {name: count for name, count in beside.trainings.items() if name not in alone.trainings}
     assert extra == {
-        "control static, each round": 3,
-        "control naive, each round": 3,
+        "control static, each round": 3 * (1 + 3),
+        "control naive, each round": 3 * (1 + 3),
         "closed at equal rows": 1,
         "static at equal rows": 1,
         "naive at equal rows": 1,

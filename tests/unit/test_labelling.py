@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.errors import DataError
-from harness.labelling import CrossFitted, corrected, folds, labeller
-from harness.records import Example
+from harness.labelling import CrossFitted, CrossTrained, corrected, cross_train, folds, labeller
+from harness.records import Candidate, Example
 from harness.store import Artefact
 
 SEEDS = [seed(i, f"{label} seed {i}", label) for i, label in enumerate(["ALPHA"] * 12 + ["BETA"] * 7 + ["GAMMA"] * 5)]
@@ -90,19 +91,48 @@ def test_a_label_with_one_seed_is_refused_before_anything_is_trained() -> None:
 
 
 def test_the_labeller_answers_wave_by_wave_and_in_order() -> None:
-    words = WordStudents(list(LABELS), [one.text for one in SEEDS])
+    words: Any = WordStudents(list(LABELS), [one.text for one in SEEDS])
     waves = [[candidate(1, "a beta"), candidate(2, "a gamma")], [], [candidate(3, "an alpha")]]
-    says = labeller(words, words, None, waves, {})  # type: ignore[arg-type]
+    says = labeller(words, words.labels, None, waves, {})
     assert says.labels == tuple(LABELS)
     assert says.probabilities.argmax(axis=1).tolist() == [1, 2, 0]
     assert says.out_of_fold.shape == (24, 3)
-    assert labeller(words, words, None, [], {}).probabilities.shape == (0, 3)  # type: ignore[arg-type]
+    assert labeller(words, words.labels, None, [], {}).probabilities.shape == (0, 3)
 
 
-def test_the_loops_own_student_has_half_of_the_say() -> None:
+def self_trained(rows: Sequence[Candidate], *, folds: int = 3) -> tuple[Students, CrossTrained]:
+    students: Any = Students()
+    examples = [one.example for one in rows]
+    ids = [one.id for one in rows]
+    return students, cross_train(students, SEEDS, examples, ids, folds, 5, {"split": "split-1"})
+
+
+@pytest.mark.parametrize("folds", [2, 3, 7])
+def test_a_candidate_is_never_read_by_a_student_that_saw_it(folds: int) -> None:
+    rows = [candidate(number, f"text {number}") for number in range(40)]
+    students, cross = self_trained(rows, folds=folds)
+    assert len(cross.adapters) == folds
+    for trained in students.rows.values():
+        assert {one.id for one in SEEDS} <= {one.id for one in trained}
+    # A student says ALPHA of what it was trained on and GAMMA of everything else.
+    assert cross.probabilities(rows).argmax(axis=1).tolist() == [2] * 40
+    in_none = [row.id for row in rows if not any(row.id in {one.id for one in t} for t in students.rows.values())]
+    assert in_none == []
+
+
+def test_a_candidate_that_came_later_is_read_by_all() -> None:
+    rows = [candidate(number, f"text {number}") for number in range(40)]
+    _, cross = self_trained(rows)
+    late = candidate(99, "text 1")
+    # Two of three students know this text: its twin is in their folds.
+    assert cross.probabilities([late]).tolist() == [pytest.approx([2 / 3, 0, 1 / 3])]
+
+
+def test_self_trained_students_have_half_of_the_say() -> None:
     sure, even = WordStudents(list(LABELS), [], 1.0), WordStudents(list(LABELS), [], 1 / 3)
-    current = Artefact("adapter-1", Path("nowhere"), built=False)
-    says = labeller(sure, even, current, [[candidate(1, "a beta")]], {})  # type: ignore[arg-type]
+    rows = [candidate(1, "a beta")]
+    cross = CrossTrained(even, [Artefact("adapter-1", Path("nowhere"), built=False)], [rows[0].id])  # type: ignore[arg-type]
+    says = labeller(sure, sure.labels, cross, [rows], {})  # type: ignore[arg-type]
     assert says.probabilities[0] == pytest.approx([1 / 6, 2 / 3, 1 / 6])
     assert says.seeds_only[0] == pytest.approx([0, 1, 0])
 

@@ -40,7 +40,7 @@ def place(data: RealData, tmp_path: Path) -> Place:
 def reap(bench: Bench, before: Harvest | None = None, plan: Plan | None = None) -> Harvest:
     async def both() -> Harvest:
         made, ident = await kept_plan(bench, plan or first_plan(bench.spec, [bench.data.artefact.id]))
-        return await harvest(bench, made, ident, before or Harvest(), None)
+        return await harvest(bench, made, ident, before or Harvest())
 
     return asyncio.run(both())
 
