@@ -28,7 +28,7 @@ from harness.records import Example, Role, RunReport
 from harness.seal import openings, read_examples, role_file
 from harness.store import Store
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 HIDDEN = (Role.DEV, Role.ANCHOR, Role.TEST, Role.POOL)
 CANARY = re.compile(r"zq7item\d{4}")
@@ -49,7 +49,7 @@ task:
   labels: {HUM: asking for a person, LOC: asking for a place, NUM: asking for a number}
 data:
   source: {kind: file, path: items.csv}
-  split: {seeds: 30, dev: 60, anchor: 15, test: 30, pool: 15, near_duplicate: 0.999}
+  split: {seeds: 30, dev: 90, anchor: 15, test: 30, pool: 15, near_duplicate: 0.999}
 matrix:
   dimensions:
     - {name: length, use: shots, values: [short, long]}
@@ -60,7 +60,7 @@ filters:
   duplicates: {threshold: 0.999}
   leakage: {threshold: 0.999}
   judge: {gate_items: 30}
-train: {steps: 6, batch_size: 16}
+train: {steps: 12, batch_size: 16}
 evaluate: {resamples: 200, arms: [seeds, mixed, raw, all_real]}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, log_level: debug}
@@ -122,7 +122,7 @@ class Case:
         self.printed: list[str] = []
         rows = [
             (text_of(label, number, f"zq7item{3 * number + place:04}"), label)
-            for number in range(56)
+            for number in range(64)
             for place, label in enumerate(ABOUT)
         ]
         with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
@@ -151,7 +151,7 @@ class Case:
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=840,
             check=False,
         )
         self.printed += [*done.stdout.splitlines(), *done.stderr.splitlines()]
@@ -267,6 +267,7 @@ def test_without_the_guard_the_scan_finds_the_dev_text(tmp_path: Path) -> None:
     assert "The test split stayed sealed; on dev, mixed reached" in done.stdout
     assert openings(Store(tmp_path / "runs")) == ()
     leaks = broken.leaks()
+    assert broken.impostor.said
     token = CANARY.search(broken.impostor.said[0])
     assert token is not None
     assert set.union(*leaks.values()) == {token[0]}
