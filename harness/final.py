@@ -8,7 +8,7 @@ from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, control_report, equal_rows
 from harness.machine import versions
 from harness.records import Comparison, Estimate, Example, Gap, Role, RunReport
-from harness.scoring import REFERENCE, Scored, decision_of, score, train_arms, train_rows
+from harness.scoring import REFERENCE, Scored, decision_of, score, train_arms, train_rows, trained_arms
 from harness.specfile import resolved
 from harness.stopping import Round
 from harness.store import Artefact
@@ -36,8 +36,7 @@ def final_report(
     """
     spec, chosen = bench.spec, rounds[best]
     material = chosen.harvest.material(bench.data)
-    arms = [arm for arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal") if arm != "base"]
-    adapters = train_arms(bench, list(dict.fromkeys(arms)), material, chosen.harvest.dataset)
+    adapters = train_arms(bench, trained_arms(spec), material, chosen.harvest.dataset)
     equal = equal_rows(bench, rounds[-1], controls) if controls else {}
     adapters |= _train_equal(bench, equal, rounds[-1], controls)
     role, examples, looks = Role.DEV, bench.data.examples[Role.DEV], ()

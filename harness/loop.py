@@ -34,7 +34,7 @@ from harness.progress import OTHER, Progress, Watch
 from harness.real import load_real, source_digest
 from harness.records import Cost, Plan, Role, RoundReport, RunReport
 from harness.rounds import harvest
-from harness.scoring import DEV_ARMS, score, train_arms
+from harness.scoring import score, train_arms, trained_arms
 from harness.spec import Budget, Spec
 from harness.specfile import resolved
 from harness.stopping import Round, best_round, evidence_of, gain_of, judged, stop_reason
@@ -187,12 +187,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
     before = earlier[-1].harvest if earlier else Harvest()
     now = await harvest(bench, plan, plan_id, before)
     material = now.material(bench.data)
-    wanted = [arm for arm in DEV_ARMS if arm in (*spec.evaluate.arms, "synthetic", "synthetic_equal")]
-    if "real" not in spec.evaluate.arms:
-        wanted.remove("synthetic_equal")
-    adapters = train_arms(bench, wanted, material, now.dataset)
-    if "all_real" in spec.evaluate.arms:
-        adapters |= train_arms(bench, ["all_real"], material, now.dataset)
+    adapters = train_arms(bench, trained_arms(spec), material, now.dataset)
     scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, now.held_out())
     own = [wave for wave in now.waves if wave.round == plan.round]
     of_round = {one.id for wave in own for one in wave.candidates}

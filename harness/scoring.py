@@ -13,6 +13,7 @@ from harness.arms import Material, rows_of
 from harness.bench import Bench
 from harness.errors import DataError
 from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Role
+from harness.spec import Spec
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
 
@@ -21,8 +22,6 @@ REFERENCE = "seeds"
 """The arm that every other one is compared with."""
 NEEDED_ARMS = (REFERENCE, "mixed")
 """Without these there is nothing to say."""
-DEV_ARMS = ("seeds", "synthetic", "mixed", "real", "synthetic_equal")
-"""Arms that steer; the others are trained once, for the test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,12 @@ class _Saved:
     reports: Mapping[str, EvalReport]
     comparisons: tuple[Comparison, ...]
     gap: Gap
+
+
+def trained_arms(spec: Spec) -> list[str]:
+    """The arms that need training. Where synthetic and pool rows are compared, there is a cut one for equal size."""
+    arms = [arm for arm in spec.evaluate.arms if arm != "base"]
+    return [*arms, *(["synthetic_equal"] if {"synthetic", "real"} <= set(arms) else [])]
 
 
 def train_arms(bench: Bench, arms: Sequence[str], material: Material, dataset: str) -> dict[str, Artefact]:
