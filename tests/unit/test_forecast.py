@@ -273,3 +273,14 @@ def test_planning_loads_no_model_and_no_client():
     root = Path(harness.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_tags_by_a_judge_of_ones_own_are_counted_once_per_seed():
+    assert len(of(forecast(make()), "judge")) == 2
+    tags = of(forecast(make(llm={"judge": PAID})), "judge")[2]
+    assert (tags.purpose, tags.expected.calls, tags.most.calls) == ("tags of seeds, once per run", 30, 30)
+    assert 0 < tags.expected.usd < tags.most.usd
+    free = {key: value for key, value in PAID.items() if key != "price"}
+    unjudged = forecast(make(llm={"judge": free}, filters={"judge": {"enabled": False}}))
+    assert [one.purpose for one in of(unjudged, "judge")] == ["tags of seeds, once per run"]
+    assert "llm.judge.price is 0" in "\n".join(unjudged.notes)

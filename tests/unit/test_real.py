@@ -168,6 +168,40 @@ def test_examples_carry_their_slices(tmp_path: Path, store: Store) -> None:
     assert {"length": example.slices["length"], "first_word": example.slices["first_word"]} == data.slicer(example.text)
 
 
+def test_clusters_are_learnt_from_seeds_and_cut_every_role(tmp_path: Path, store: Store) -> None:
+    data = load(tmp_path, store)
+    names = [one.name for one in data.clusters.found]
+    assert names == [f"c{number}" for number in range(1, len(names) + 1)]
+    assert 4 <= len(names) <= 8
+    seeds = {example.text for example in data.examples[Role.SEEDS]}
+    assert {text for one in data.clusters.found for text in one.typical} <= seeds
+    assert sum(one.size for one in data.clusters.found) == 20
+    for examples in everything(data, store).values():
+        found = data.clusters.assign(HashEmbedder()([example.text for example in examples]))
+        assert [example.slices["cluster"] for example in examples] == found
+    assert read_split(data.artefact).clusters == data.clusters
+
+
+def test_without_clusters_there_is_no_such_slice(tmp_path: Path, store: Store) -> None:
+    data = load(tmp_path, store, slices={"clusters": 0})
+    assert data.clusters.found == ()
+    assert all("cluster" not in example.slices for examples in data.examples.values() for example in examples)
+
+
+def test_a_column_called_cluster_needs_the_clusters_off(tmp_path: Path, store: Store) -> None:
+    content = "\n".join(["text,label,cluster", *(f"{line},mine" for line in lines())])
+    with pytest.raises(DataError, match=r"'cluster' is the name of a slice.*or set data\.slices\.clusters: 0"):
+        load(tmp_path, store, content, slices={"columns": ["cluster"]})
+    data = load(tmp_path, store, content, slices={"columns": ["cluster"], "clusters": 0})
+    assert {example.slices["cluster"] for example in data.examples[Role.DEV]} == {"mine"}
+
+
+def test_who_tags_the_cells_is_no_part_of_the_split(tmp_path: Path, store: Store) -> None:
+    base = load(tmp_path, store)
+    assert load(tmp_path, store, slices={"cells": "off"}).artefact.id == base.artefact.id
+    assert load(tmp_path, store, slices={"clusters": 5}).artefact.id != base.artefact.id
+
+
 def test_the_digest_needs_no_library_and_changes_with_the_content(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("text,label\n")
     one = source_digest(spec(), tmp_path)

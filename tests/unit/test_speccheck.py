@@ -150,7 +150,8 @@ def test_a_format_makes_up_for_an_unknown_ending(tmp_path: Path):
 def test_columns(tmp_path: Path):
     text = (
         SMALL
-        + "  columns: {text: label}\n  slices: {columns: [topic, label, topic, length, first_word], length: false}\n"
+        + "  columns: {text: label}\n"
+        + "  slices: {columns: [topic, label, topic, length, first_word, cluster], length: false}\n"
     )
     found = [(problem.where, problem.message.split(";")[0]) for problem in refused(tmp_path, text)]
     assert found == [
@@ -158,6 +159,7 @@ def test_columns(tmp_path: Path):
         ("data.slices.columns[1]", "'label' is the text column"),
         ("data.slices.columns[2]", "'topic' stands twice"),
         ("data.slices.columns[4]", "'first_word' is the name of a slice that is made anyway"),
+        ("data.slices.columns[5]", "'cluster' is the name of a slice that is made anyway"),
     ]
 
 
@@ -168,7 +170,7 @@ def test_shots_need_a_slice_of_that_name(tmp_path: Path):
     problem = only(tmp_path, text + dimension % "topics")
     assert problem.where == "matrix.dimensions[0].name"
     assert problem.message.endswith("did you mean 'topic'? Slices: topic, length, cluster (see data.slices)")
-    for name in ("topic", "length"):
+    for name in ("topic", "length", "cluster"):
         assert load(write(tmp_path, text + dimension % name)).name == "small"
 
 
@@ -224,9 +226,14 @@ def test_a_budget_in_dollars_needs_prices_of_the_endpoints_in_use(tmp_path: Path
     assert [p.where for p in refused(tmp_path, with_budget)] == [
         f"llm.{r}.price" for r in ("generator", "judge", "critic")
     ]
+    with_budget = with_budget.replace("[critic]", "[quotas]")
     unused = "filters: {judge: {enabled: false}}\n"
-    problem = only(tmp_path, with_budget.replace("[critic]", "[quotas]") + unused)
+    problem = only(tmp_path, with_budget + unused)
     assert "budget.usd could never stop the run" in problem.message
+    tagging = "matrix: {dimensions: [{name: topic, values: [a, b]}]}\n"
+    assert [p.where for p in refused(tmp_path, with_budget + unused + tagging)] == [
+        f"llm.{r}.price" for r in ("generator", "judge")
+    ]
     assert load(write(tmp_path, with_budget.replace("model: m", "model: m, price: {input: 0}"))).name == "small"
     assert load(write(tmp_path, SMALL + "budget: {usd: 1}\n")).name == "small"
 
