@@ -10,16 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.intervals import (
-    Pooled,
-    bootstrap,
-    independent_shares,
-    insufficient,
-    paired_bootstrap,
-    with_seed_noise,
-)
-from eval.outcomes import FloatArray, Metric, ScoredRun, item_counts, rights, run_counts
-from eval.score import paired_difference, pooled_paired_difference
+from eval.intervals import Pooled, insufficient, paired_bootstrap, with_seed_noise
+from eval.outcomes import FloatArray, Metric, ScoredRun, item_counts, run_counts
+from eval.score import independent_difference, paired_difference, pooled_paired_difference
 from harness.records import Estimate, Example, Gap, Prediction
 
 NO_POOL_SOURCE = (
@@ -83,22 +76,8 @@ def transfer_gap(
         return _missing(
             "no synthetic rows were held back from training, so there is nothing to compare real items with"
         )
-    synthetic = item_counts(metric, synthetic_examples, [on_synthetic])
-    real = item_counts(metric, real_examples, [on_real])
-    width = synthetic.rows.shape[1]
-
-    def difference(sums: FloatArray) -> FloatArray:
-        return synthetic.scores(sums[..., :width])[..., 0] - real.scores(sums[..., width:])[..., 0]
-
-    right_synthetic, right_real = rights(synthetic_examples, on_synthetic), rights(real_examples, on_real)
-    return bootstrap(
-        difference,
-        [synthetic.rows, real.rows],
-        resamples=resamples,
-        seed=seed,
-        stand_in=independent_shares(
-            int(right_synthetic.sum()), len(right_synthetic), int(right_real.sum()), len(right_real)
-        ),
+    return independent_difference(
+        metric, synthetic_examples, on_synthetic, real_examples, on_real, resamples=resamples, seed=seed
     )
 
 

@@ -41,12 +41,16 @@ def wilson(successes: int, n: int) -> Estimate:
         raise ValueError(f"wilson: {successes!r} successes of {n!r} items; allowed is 0 <= successes <= n")
     if n == 0:
         return insufficient("no items", 0)
-    share, spread = successes / n, Z * Z / n
+    low, high = score_bounds(np.array([successes], dtype=np.float64), np.array([n], dtype=np.float64), Z)
+    return Estimate(successes / n, float(low[0]), float(high[0]), n, "Wilson")
+
+
+def score_bounds(successes: FloatArray, n: FloatArray, z: float) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper end of Wilson's score interval for many proportions at once, at z standard errors; n ≥ 1."""
+    share, spread = successes / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Estimate(share, low, high, n, "Wilson")
+    half = z / (1 + spread) * np.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return np.where(successes == 0, 0.0, centre - half), np.where(successes == n, 1.0, centre + half)
 
 
 def paired_shares(only_a: int, only_b: int, n: int) -> Estimate:

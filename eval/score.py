@@ -11,6 +11,8 @@ import numpy as np
 from eval.intervals import (
     MIN_ITEMS,
     Pooled,
+    bootstrap,
+    independent_shares,
     insufficient,
     mcnemar_exact,
     minimum_detectable_difference,
@@ -19,7 +21,7 @@ from eval.intervals import (
     wilson,
     with_seed_noise,
 )
-from eval.outcomes import BoolArray, Metric, ScoredRun, align, is_right, item_counts, rights, run_counts
+from eval.outcomes import BoolArray, FloatArray, Metric, ScoredRun, align, is_right, item_counts, rights, run_counts
 from eval.slices import slice_scores
 from harness.records import Comparison, Estimate, EvalReport, Example, Prediction, Role, Status
 
@@ -170,6 +172,37 @@ def paired_difference(
         difference, counts.rows, resamples=resamples, seed=seed, stand_in=stand_in, corrected=not rare
     )
     return _noted(estimate, f"fewer than {MIN_ITEMS} items have {', '.join(rare)}" if rare else "")
+
+
+def independent_difference(
+    metric: Metric,
+    examples_a: Sequence[Example],
+    preds_a: Sequence[Prediction],
+    examples_b: Sequence[Example],
+    preds_b: Sequence[Prediction],
+    *,
+    resamples: int,
+    seed: int,
+    common_labels: bool = False,
+) -> Estimate:
+    """Score on one set of items − score on another, independent one, with the BCa bootstrap of both.
+
+    With `common_labels` macro-F1 averages over the labels that both sets have, and a note names the others. `n` is the
+    smaller set. Raises ValueError as `eval.outcomes.align` does, and for an unknown metric.
+    """
+    labels_a, labels_b = ({example.label for example in examples} for examples in (examples_a, examples_b))
+    kept = [labels_a & labels_b] * 2 if common_labels else [labels_a, labels_b]
+    a, b = item_counts(metric, examples_a, [preds_a], kept[0]), item_counts(metric, examples_b, [preds_b], kept[1])
+    width = a.rows.shape[1]
+
+    def difference(sums: FloatArray) -> FloatArray:
+        return a.scores(sums[..., :width])[..., 0] - b.scores(sums[..., width:])[..., 0]
+
+    right_a, right_b = rights(examples_a, preds_a), rights(examples_b, preds_b)
+    stand_in = independent_shares(int(right_a.sum()), len(right_a), int(right_b.sum()), len(right_b))
+    estimate = bootstrap(difference, [a.rows, b.rows], resamples=resamples, seed=seed, stand_in=stand_in)
+    apart = sorted(labels_a ^ labels_b) if common_labels and metric == "macro_f1" and labels_a and labels_b else []
+    return _noted(estimate, f"mean over the labels on both sides; one side lacks {', '.join(apart)}" if apart else "")
 
 
 def _rare_labels(samples: Sequence[Sequence[Example]]) -> list[str]:

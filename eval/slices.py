@@ -1,15 +1,14 @@
 """Where a model fails: accuracy per slice, and what changed between two models.
 
 Slices are the labels (`label=HUM`) and the values that each example carries (`length=short (≤ 8 words)`,
-`first_word=what`, `fine=HUM:ind`). They overlap: an item counts once in every column.
+`first_word=what`, `fine=HUM:ind`). They overlap: an item counts once in every column. Pairs of slices of two columns
+(`label=HUM & first_word=what`) find failures that neither half shows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -22,15 +21,19 @@ from eval.intervals import (
     paired_shares,
     wilson,
 )
-from eval.outcomes import IntArray, align, is_right, rights
-from harness.records import Estimate, Example, Prediction, SliceScore, Status
+from eval.outcomes import FloatArray, IntArray, align, is_right, rights
+from harness.records import Change, Estimate, Example, Prediction, SliceChange, SliceScore, Status
 
 MAX_VALUES = 50
+MIN_PAIR = 20
+"""Items that a pair of slices needs."""
+MAX_PARENTS = 100
+MAX_PAIRS = 200
 FALSE_DISCOVERIES = 0.05
 REST = "… "
 """Begins the value of the slice that stands for a column's less frequent values."""
-
-Change = Literal["improved", "regressed", "unclear", "insufficient"]
+AND = " & "
+"""Between the two halves of a pair's name."""
 
 
 def is_rest(name: str) -> bool:
@@ -69,6 +72,53 @@ def slice_members(
     return {name: np.array(positions, dtype=np.int64) for name, positions in members.items()}
 
 
+def slice_pairs(
+    members: Mapping[str, IntArray], min_items: int = MIN_PAIR, max_pairs: int = MAX_PAIRS
+) -> dict[str, IntArray]:
+    """Pairs of slices of two different columns: `first_word=what & length=short (≤ 8 words)` → positions, ascending.
+
+    `members` are those of `slice_members`. A pair with fewer than `min_items` items is left out, and so is one that
+    holds the same items as one of its parents or as a slice before it, because it would say the same twice. To
+    bound the work, only the 100 largest slices are paired (a column's remainder, `… 12 more values`, never is), and
+    of the pairs the `max_pairs` largest are kept: a choice by size alone, which the models' answers cannot move.
+    Raises ValueError unless min_items ≥ 1 and max_pairs ≥ 0.
+    """
+    if min_items < 1 or max_pairs < 0:
+        raise ValueError(f"slice_pairs: min_items {min_items!r} must be at least 1, max_pairs {max_pairs!r} at least 0")
+    large = [name for name, positions in members.items() if len(positions) >= min_items and not is_rest(name)]
+    parents = set(sorted(large, key=lambda name: -len(members[name]))[:MAX_PARENTS])
+    names = [name for name in large if name in parents]
+    inside = _indicators([members[name] for name in names])
+    shared = (inside @ inside.T).astype(np.int64)
+    size = [len(members[name]) for name in names]
+    candidates = [
+        (int(shared[one, other]), one, other)
+        for one in range(len(names))
+        for other in range(one + 1, len(names))
+        if min_items <= shared[one, other] < min(size[one], size[other])
+        and names[one].partition("=")[0] != names[other].partition("=")[0]
+    ]
+    seen = {positions.tobytes() for positions in members.values()}
+    pairs: dict[str, IntArray] = {}
+    for _, one, other in sorted(candidates, key=lambda pair: -pair[0]):
+        if len(pairs) == max_pairs:
+            break
+        both = np.intersect1d(members[names[one]], members[names[other]], assume_unique=True)
+        name = f"{names[one]}{AND}{names[other]}"
+        if both.tobytes() not in seen and name not in members:
+            seen.add(both.tobytes())
+            pairs[name] = both
+    return pairs
+
+
+def _indicators(slices: Sequence[IntArray]) -> FloatArray:
+    """Positions of several slices → 0 or 1, shape (slices, items)."""
+    table = np.zeros((len(slices), 1 + max((int(one.max()) for one in slices), default=0)))
+    for row, positions in enumerate(slices):
+        table[row, positions] = 1.0
+    return table
+
+
 def slice_scores(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
@@ -101,26 +151,6 @@ def slice_scores(
     return tuple(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class SliceChange:
-    """One slice under two models. `difference` = after − before with its paired interval.
-
-    `p_value` is exact McNemar's, `q_value` that after Benjamini-Hochberg over the slices with n ≥ 10; both are
-    None below that, and `change` is then "insufficient". `held` says whether the slice is shown not to have lost
-    more than the margin (None: not known), which is another question than whether it changed.
-    """
-
-    slice: str
-    n: int
-    before: float | None
-    after: float | None
-    difference: Estimate
-    p_value: float | None
-    q_value: float | None
-    change: Change
-    held: bool | None
-
-
 def slice_changes(
     examples: Sequence[Example],
     before: Sequence[Prediction],
@@ -128,15 +158,20 @@ def slice_changes(
     labels: Collection[str] = (),
     margin: float = 0.05,
     max_values: int = MAX_VALUES,
+    *,
+    pairs: bool = False,
 ) -> tuple[SliceChange, ...]:
     """What improved and what regressed between two models on the same items, slice by slice.
 
     A slice counts as changed at q ≤ .05. `margin` is the loss of accuracy that "no slice regressed" would
-    tolerate. Slices overlap, so their tests are dependent; Benjamini-Hochberg holds where the dependence is
-    positive. Raises ValueError as `eval.outcomes.align` does and unless margin > 0.
+    tolerate. With `pairs`, the pairs of `slice_pairs` follow the slices and share their correction. Slices overlap, so
+    their tests are dependent; Benjamini-Hochberg holds where the dependence is positive. Raises ValueError as
+    `eval.outcomes.align` does and unless margin > 0.
     """
     old, new = rights(examples, before), rights(examples, after)
     members = slice_members(examples, labels, max_values)
+    if pairs:
+        members |= slice_pairs(members)
     p_values = {
         name: mcnemar_exact(new[positions], old[positions])
         for name, positions in members.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 
 class Role(StrEnum):
@@ -239,6 +239,82 @@ class SliceScore:
     value: float | None
     low: float | None
     high: float | None
+
+
+Change = Literal["improved", "regressed", "unclear", "insufficient"]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceChange:
+    """One slice, or pair of slices, under two models. `difference` = after − before with its paired interval.
+
+    `p_value` is exact McNemar's, `q_value` that after Benjamini-Hochberg over the slices with n ≥ 10; both are
+    None below that, and `change` is then "insufficient". `held` says whether the slice is shown not to have lost
+    more than the margin (None: not known), which is another question than whether it changed.
+    """
+
+    slice: str
+    n: int
+    before: float | None
+    after: float | None
+    difference: Estimate
+    p_value: float | None
+    q_value: float | None
+    change: Change
+    held: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorstSlice:
+    """The slice on which a model has the lowest accuracy, of the `of` slices that are large enough to be judged.
+
+    `value.value` is the lowest accuracy that was observed, on `n` items. `difference` is that of the lowest
+    accuracies of two models, after − before, None where there is one model.
+    """
+
+    slice: str
+    n: int
+    of: int
+    value: Estimate
+    difference: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeakCheck:
+    """Whether synthetic items lie nearer to dev than to test: the alarm for text that crossed from dev.
+
+    `to_dev` and `to_test` are the mean cosines to the nearest of `size` held-out items, `difference` = dev − test.
+    `alarm` is None where it cannot be told.
+    """
+
+    difference: Estimate
+    to_dev: float | None
+    to_test: float | None
+    size: int
+    alarm: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Share of real anchors without a synthetic item near them (`missed`), `near` being the distance to the k-th
+    nearest other anchor. `reference` is the same share for as many real items, `difference` = missed − reference,
+    `size` the number of items on either side (0 where nothing was compared)."""
+
+    missed: Estimate
+    reference: Estimate
+    difference: Estimate
+    k: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelNoise:
+    """Share of synthetic rows with a wrong label (`wrong`), from the share whose label a model contradicts
+    (`contradicted`), corrected for that model's own errors on real items (`model_error`)."""
+
+    wrong: Estimate
+    contradicted: Estimate
+    model_error: Estimate
 
 
 @dataclass(frozen=True, slots=True)

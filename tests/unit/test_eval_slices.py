@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.intervals import benjamini_hochberg, wilson
-from eval.slices import is_rest, slice_changes, slice_members, slice_scores
-from harness.records import Prediction, Status
+from eval.slices import is_rest, slice_changes, slice_members, slice_pairs, slice_scores
+from harness.records import Example, Prediction, Status
 
 
 def test_names_and_order() -> None:
@@ -152,3 +152,80 @@ def test_every_item_is_in_one_slice_of_each_column_and_nothing_is_nan(rows: list
         numbers = (one.before, one.after, one.p_value, one.q_value, *astuple(one.difference)[:3])
         assert not any(number is not None and math.isnan(number) for number in numbers)
         assert (one.change == "insufficient") == (one.n < 10)
+
+
+def grid(n: int = 120) -> list[Example]:
+    """`a` and `b` cross; `fine` splits the label, so a pair of both is its fine half."""
+    return items(
+        ["HUM" if number % 3 else "LOC" for number in range(n)],
+        [
+            {
+                "a": str(number % 2),
+                "b": str(number // 2 % 2),
+                "fine": ("HUM:ind" if number % 3 == 1 else "HUM:gr") if number % 3 else "LOC:city",
+            }
+            for number in range(n)
+        ],
+    )
+
+
+def test_pairs_are_of_two_columns_and_hold_the_items_of_both() -> None:
+    members = slice_members(grid())
+    pairs = slice_pairs(members)
+    assert pairs["a=0 & b=1"].tolist() == [number for number in range(120) if number % 4 == 2]
+    assert "label=HUM & a=1" in pairs
+    assert all(name.count(" & ") == 1 for name in pairs)
+    for name, positions in pairs.items():
+        one, other = name.split(" & ")
+        assert one.partition("=")[0] != other.partition("=")[0]
+        assert positions.tolist() == sorted(set(members[one]) & set(members[other]))
+        assert len(positions) >= 20
+
+
+def test_a_pair_that_is_one_of_its_parents_is_left_out() -> None:
+    pairs = slice_pairs(slice_members(grid()), min_items=1)
+    assert not any("label=" in name and "fine=" in name for name in pairs)
+    members = {"a=x": np.arange(30), "b=y": np.arange(10, 50), "c=z": np.arange(10, 30)}
+    assert list(slice_pairs(members)) == []
+    members = {"a=x": np.arange(30), "b=y": np.arange(10, 50), "c=z": np.arange(10, 31)}
+    assert list(slice_pairs(members)) == ["a=x & b=y"]
+
+
+def test_a_pair_needs_its_minimum_of_items() -> None:
+    members = {"a=x": np.arange(30), "b=y": np.arange(10, 50)}
+    assert list(slice_pairs(members, min_items=20)) == ["a=x & b=y"]
+    assert slice_pairs(members, min_items=21) == {}
+    with pytest.raises(ValueError, match="min_items 0 must be at least 1"):
+        slice_pairs(members, min_items=0)
+
+
+def test_columns_with_thousands_of_values_do_not_explode() -> None:
+    rng = np.random.default_rng(0)
+    examples = items(
+        [LABELS[number % 6] for number in range(4000)],
+        [{"id": f"{number % 2000}", **{c: str(rng.integers(40)) for c in "abcde"}} for number in range(4000)],
+    )
+    members = slice_members(examples)
+    pairs = slice_pairs(members, min_items=2)
+    sizes = [len(one) for one in pairs.values()]
+    assert len(pairs) == 200
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(slice_pairs(members, min_items=2, max_pairs=7)) == 7
+    assert not any("…" in name for name in pairs)
+    assert len({part for name in pairs for part in name.split(" & ")}) <= 100
+
+
+def test_changes_of_pairs_share_the_correction() -> None:
+    examples = grid(400)
+    rng = np.random.default_rng(3)
+    hit = [one.slices["a"] == "1" and one.slices["b"] == "0" for one in examples]
+    before = right_or_not(examples, list(rng.random(400) < 0.5))
+    after = right_or_not(examples, [h or b.label == e.label for e, b, h in zip(examples, before, hit, strict=True)])
+    alone, paired = slice_changes(examples, before, after), slice_changes(examples, before, after, pairs=True)
+    assert [one.slice for one in paired[: len(alone)]] == [one.slice for one in alone]
+    changes = {one.slice: one for one in paired}
+    assert changes["a=1 & b=0"].change == "improved"
+    assert changes["a=0 & b=1"].change == "unclear"
+    tested = [one for one in paired if one.q_value is not None]
+    assert len(tested) > len(alone)
+    assert [one.q_value for one in tested] == pytest.approx(benjamini_hochberg([one.p_value for one in tested]))
