@@ -219,6 +219,11 @@ class CellTagger:
     embedder: Embedder
     artefact: str
 
+    @property
+    def weak(self) -> frozenset[str]:
+        """Columns tagged by the embedder: a quarter of such tags was wrong (see above)."""
+        return frozenset(column.name for column in self.columns if column.by == "embedder")
+
     def __call__(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """The examples with their new slices, in order; tagging twice changes nothing."""
         near = self._near(examples) if examples and any(column.tags for column in self.columns) else None

@@ -156,7 +156,12 @@ async def keep_plan(
 async def steer(
     bench: Bench, report: EvalReport, number: int, parents: Sequence[str], *, wrong_names: bool = False
 ) -> Plan:
-    """The dev report, and nothing else of dev, becomes the plan of round `number`."""
+    """The dev report, and nothing else of dev, becomes the plan of round `number`.
+
+    Slices whose tags are guesses of the embedder are reported, but do not steer.
+    """
+    weak = bench.data.tagger.weak if bench.data.tagger else frozenset[str]()
+    firm = tuple(score for score in report.slices if score.slice.partition("=")[0] not in weak)
 
     def overlap(text: str) -> str:
         guard = bench.data.guard()
@@ -164,4 +169,12 @@ async def steer(
         rule = bench.spec.filters.leakage
         return overlaps(text, guard, rule.ngram, bench.embedder([text])[0], held, rule.threshold)
 
-    return await next_plan(DevReport(report), bench.spec, number, parents, bench.llm, overlap, wrong_names=wrong_names)
+    return await next_plan(
+        DevReport(replace(report, slices=firm)),
+        bench.spec,
+        number,
+        parents,
+        bench.llm,
+        overlap,
+        wrong_names=wrong_names,
+    )

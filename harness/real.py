@@ -56,7 +56,10 @@ INFO, WARNINGS, SLICER, CLUSTERS = "info.json", "warnings.json", "slicer.json", 
 
 
 class Tagger(Protocol):
-    """Gives examples more slices; see `harness.cells`."""
+    """Gives examples more slices; see `harness.cells`. `weak` names those that are guesses."""
+
+    @property
+    def weak(self) -> frozenset[str]: ...
 
     def __call__(self, examples: Sequence[Example]) -> tuple[Example, ...]: ...
 

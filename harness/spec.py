@@ -251,7 +251,7 @@ class ConsistencyFilter(Section):
     """Folds of a self-training pass, a training each."""
     keep_at: Share = 0.0
     """Keep an agreeing candidate only from this probability of its label on."""
-    relabel_at: Share = 0.6
+    relabel_at: Share = 0.5
     """Relabel a disagreeing candidate from this probability of the other label on; below it, drop. 1 never relabels."""
 
 
@@ -316,7 +316,7 @@ class Train(Section):
     model: str = "embedded"
     """`embedded` (all-MiniLM-L6-v2), or the folder of a `transformers` encoder built like BERT."""
     lora: Lora = Lora()
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1e-3
     steps: PositiveInt = 200
     """Optimiser steps at most; the same for every arm, so that no arm is merely trained longer."""
     batch_size: PositiveInt = 32
