@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval.joint import joint_slices
+from eval.slices import slice_changes, slice_members
 from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, control_report, equal_rows
+from harness.diagnosis import diagnose
 from harness.machine import versions
+from harness.reading import readings
 from harness.records import Comparison, Estimate, Example, Gap, Role, RunReport
-from harness.scoring import REFERENCE, Scored, decision_of, score, train_arms, train_rows, trained_arms
+from harness.scoring import (
+    REFERENCE,
+    Scored,
+    decision_of,
+    predictions_of,
+    score,
+    train_arms,
+    train_rows,
+    trained_arms,
+)
 from harness.specfile import resolved
 from harness.stopping import Round
 from harness.store import Artefact
@@ -55,6 +68,10 @@ def final_report(
         claims=[("mixed", REFERENCE), *((LOOP, one.name) for one in controls if one.name in adapters)],
     )
     sealed = not spec.evaluate.test
+    answers = predictions_of(bench.store.find(final.artefact).path)
+    diagnosis = diagnose(bench, material.accepted, adapters, () if sealed else examples, answers)
+    labels, before, after = bench.students.labels, answers[REFERENCE], answers["mixed"]
+    members, resamples = slice_members(examples, labels), spec.evaluate.resamples
     looked = [LOOKED_BEFORE.format(times=len(looks) - 1)] if len(looks) > 1 else []
     return RunReport(
         id=ident,
@@ -81,6 +98,11 @@ def final_report(
         started=started,
         seconds=bench.watch.seconds,
         openings=looks,
+        changes=slice_changes(examples, before, after, labels, pairs=True),
+        worst=joint_slices(examples, before, after, members, resamples=resamples, seed=spec.seed).after,
+        diagnosis=diagnosis,
+        readings=readings(SEALED if sealed else final.gap, diagnosis),
+        clusters=bench.data.clusters.described() if bench.data.clusters.found else {},
         controls=tuple(
             control_report(one, role, len(equal[one.name]) - len(material.seeds), _against(final, one.name))
             for one in controls

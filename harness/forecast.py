@@ -131,7 +131,9 @@ def _trainings(spec: Spec) -> dict[str, int]:
     passes = rule.passes * rule.pass_folds * rule.enabled
     out |= {"self-training, each round": rounds * passes} if passes else {}
     out |= {f"{arm}, once": 1 for arm in TRAINED_ONCE if arm in arms}
-    each_round = [arm for arm in trained_arms(spec) if arm not in (*TRAINED_ONCE, "synthetic_equal")]
+    often = trained_arms(spec, each_round=True)
+    out |= {f"{arm}, for the test": 1 for arm in trained_arms(spec) if arm not in (*TRAINED_ONCE, *often)}
+    each_round = [arm for arm in often if arm not in (*TRAINED_ONCE, "synthetic_equal")]
     out |= {f"{arm}, each round": rounds for arm in each_round}
     if cut := _cut_rounds(spec):
         out["synthetic cut to the pool's size"] = cut
@@ -142,7 +144,7 @@ def _trainings(spec: Spec) -> dict[str, int]:
 
 def _cut_rounds(spec: Spec) -> int:
     """Rounds in which there will be more synthetic training rows than pool rows, if each round reaches its target."""
-    if "synthetic_equal" not in trained_arms(spec):
+    if "synthetic_equal" not in trained_arms(spec, each_round=True):
         return 0
     rows = spec.generate.accepted_per_round * (HELD_OUT_SHARE - 1) / HELD_OUT_SHARE
     return sum(rows * number > spec.data.split.pool for number in range(1, spec.stop.max_rounds + 1))

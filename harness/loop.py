@@ -187,7 +187,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
     before = earlier[-1].harvest if earlier else Harvest()
     now = await harvest(bench, plan, plan_id, before)
     material = now.material(bench.data)
-    adapters = train_arms(bench, trained_arms(spec), material, now.dataset)
+    adapters = train_arms(bench, trained_arms(spec, each_round=True), material, now.dataset)
     scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, now.held_out())
     own = [wave for wave in now.waves if wave.round == plan.round]
     of_round = {one.id for wave in own for one in wave.candidates}

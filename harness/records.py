@@ -318,6 +318,34 @@ class LabelNoise:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the detectors say of the synthetic rows that the delivered model was trained on, seen from real items.
+
+    `dialect` is the AUC of a classifier that tells them from anchors, `dialect_reference` that of dev items against
+    anchors. `dev_test` is the score of `mixed` on dev − on test; None, as is `leak`, where the test stays sealed.
+    """
+
+    dialect: Estimate
+    dialect_reference: Estimate
+    coverage: Coverage
+    label_noise: LabelNoise | None
+    leak: LeakCheck | None
+    dev_test: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One of the three gaps in a sentence, its likely cause (`dialect`, `coverage`, `label noise`; `none` where the gap
+    needs none, `unknown` where no detector speaks), what the detector says, and what to try next."""
+
+    gap: str
+    sentence: str
+    cause: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvalReport:
     """One model (`arm`) on one split. `confusion[gold][predicted]` counts items; `""` is "no answer"."""
 
@@ -510,3 +538,8 @@ class RunReport:
     seconds: Mapping[str, float]
     controls: tuple[ControlReport, ...] = ()
     openings: tuple[Opening, ...] = ()
+    changes: tuple[SliceChange, ...] = ()
+    worst: WorstSlice | None = None
+    diagnosis: Diagnosis | None = None
+    readings: tuple[Reading, ...] = ()
+    clusters: Mapping[str, str] = field(default_factory=dict[str, str])

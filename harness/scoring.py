@@ -43,9 +43,12 @@ class _Saved:
     gap: Gap
 
 
-def trained_arms(spec: Spec) -> list[str]:
-    """The arms that need training. Where synthetic and pool rows are compared, there is a cut one for equal size."""
-    arms = [arm for arm in spec.evaluate.arms if arm != "base"]
+def trained_arms(spec: Spec, *, each_round: bool = False) -> list[str]:
+    """The arms that need training, in all or after each round. Where synthetic and pool rows are compared, there is a
+    cut one for equal size."""
+    rule = spec.evaluate
+    asked = rule.each_round if each_round and rule.each_round is not None else rule.arms
+    arms = [arm for arm in rule.arms if arm != "base" and (arm in asked or arm in NEEDED_ARMS)]
     return [*arms, *(["synthetic_equal"] if {"synthetic", "real"} <= set(arms) else [])]
 
 

@@ -339,6 +339,9 @@ PolicyName = Literal["quotas", "contrast", "shots", "critic", "relabel", "surplu
 class Evaluate(Section):
     arms: list[ArmName] = ["base", "seeds", "synthetic", "mixed", "real", "all_real"]
     """What the student is trained on, see `harness/arms.py`."""
+    each_round: list[ArmName] | None = None
+    """The arms that are scored on dev after every round (`seeds` and `mixed` always are); the others are trained once,
+    for the test. All of `arms` when not given, so that all three gaps are known by round."""
     controls: list[ControlName] = ["raw"]
     """What the loop is compared with at the same number of generator calls and of accepted rows. `raw`: the same
     candidates without filters. `static`: no feedback. `shuffled`: feedback under permuted slice names. `naive`: no

@@ -223,6 +223,9 @@ def _arms(site: Site) -> Iterator[Finding]:
         yield key, f"has to hold {' and '.join(map(repr, missing))}: the gap compares 'seeds' with 'mixed'"
     yield from _twice(key, arms)
     yield from _twice(("evaluate", "controls"), site.spec.evaluate.controls)
+    for index, arm in enumerate(site.spec.evaluate.each_round or ()):
+        if arm not in arms:
+            yield ("evaluate", "each_round", index), f"{arm!r} is not among evaluate.arms ({', '.join(arms)})"
     if site.spec.data.split.pool == 0:
         for index, arm in enumerate(arms):
             if arm in NEEDS_POOL:

@@ -13,7 +13,7 @@ from harness.bench import Bench
 from harness.errors import DataError
 from harness.progress import Silent, Watch
 from harness.records import Example, Origin, Prediction, Role, Status
-from harness.scoring import decision_of, predictions_of, score, train_arms
+from harness.scoring import decision_of, predictions_of, score, train_arms, trained_arms
 from harness.store import Artefact, Store
 
 NAMES = list(LABELS)
@@ -95,6 +95,18 @@ def test_only_arms_with_synthetic_rows_descend_from_the_data_set(place: Place) -
     descend = {arm for arm, (_, parents) in place.students.trained.items() if "dataset" in parents}
     assert descend == {"synthetic", "mixed", "synthetic_equal"}
     assert all(parents["split"] == "split-1" for _, parents in place.students.trained.values())
+
+
+def test_which_arms_are_trained_when() -> None:
+    every = make_spec()
+    assert trained_arms(every) == ["seeds", "synthetic", "mixed", "real", "all_real", "synthetic_equal"]
+    assert trained_arms(every, each_round=True) == trained_arms(every)
+    few = make_spec(evaluate={"each_round": ["all_real"]})
+    assert trained_arms(few) == trained_arms(every)
+    # Without `seeds` and `mixed` there would be nothing to steer by.
+    assert trained_arms(few, each_round=True) == ["seeds", "mixed", "all_real"]
+    small = make_spec(evaluate={"arms": ["base", "seeds", "mixed", "real"]})
+    assert trained_arms(small) == ["seeds", "mixed", "real"]
 
 
 def test_without_a_pool_its_arms_are_left_out(place: Place) -> None:

@@ -248,3 +248,10 @@ def test_policies_that_work_through_a_filter_need_it(tmp_path: Path):
     assert (twice.where, twice.message.startswith("'quotas' stands twice")) == ("feedback.policies[1]", True)
     again = only(tmp_path, SMALL + "evaluate: {controls: [static, static]}\n")
     assert again.where == "evaluate.controls[1]"
+
+
+def test_what_is_scored_each_round_is_an_arm(tmp_path: Path):
+    text = SMALL + "evaluate: {arms: [seeds, mixed, synthetic], each_round: [mixed, real]}\n"
+    problem = only(tmp_path, text)
+    assert problem.where == "evaluate.each_round[1]"
+    assert problem.message.startswith("'real' is not among evaluate.arms (seeds, mixed, synthetic)")
