@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import overhead, training
+from benchmarks import overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
     "overhead": overhead,
+    "statistics": statistics,
 }
 
 

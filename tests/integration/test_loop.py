@@ -52,7 +52,7 @@ filters:
   consistency: {folds: 2}
   judge: {gate_items: 10, audit: 2}
 train: {steps: 30}
-evaluate: {resamples: 200}
+evaluate: {resamples: 200, controls: [static, raw]}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, tracking: {enabled: true}}
 """
@@ -126,13 +126,45 @@ def test_two_rounds_run_and_every_arm_is_scored(finished: Path) -> None:
     report = report_of(finished)
     assert len(report.rounds) == 2
     assert report.stop == "round limit of 2"
-    assert set(report.test) == {"base", "seeds", "synthetic", "mixed", "raw", "real", "all_real"} | (
-        set(report.test) & {"synthetic_equal"}
-    )
+    assert set(report.test) == {
+        "base",
+        "seeds",
+        "synthetic",
+        "mixed",
+        "real",
+        "all_real",
+        "closed",
+        "static",
+        "raw",
+    } | (set(report.test) & {"synthetic_equal"})
     assert all(scored.n == 120 == scored.n_ok for scored in report.test.values())
     assert all(sum(sum(row.values()) for row in scored.confusion.values()) == 120 for scored in report.test.values())
     assert report.cost.calls > 0
     assert report.cost.usd == 0
+
+
+def test_controls_have_the_loops_calls_and_rows(finished: Path) -> None:
+    report = report_of(finished)
+    assert [one.name for one in report.controls] == ["static", "raw"]
+    drawn = sum(each.planned for each in report.rounds)
+    assert {one.candidates for one in report.controls} == {drawn}
+    assert len({one.rows for one in report.controls}) == 1
+    sizes = {arm: report.training_rows[arm] for arm in ("closed", "static", "raw")}
+    assert set(sizes.values()) == {report.controls[0].rows + 30}
+    claims = [(one.a, one.b) for one in report.comparisons if one.p_holm is not None]
+    assert claims == [("mixed", "seeds"), ("closed", "static"), ("closed", "raw")]
+
+
+def test_the_gaps_are_read_and_the_detectors_heard(finished: Path) -> None:
+    report = report_of(finished)
+    assert [one.gap for one in report.readings] == ["transfer", "source", "recovered"]
+    assert report.diagnosis is not None
+    assert report.diagnosis.leak is not None
+    assert report.diagnosis.dev_test is not None
+    assert {"label=HUM", "label=LOC", "label=NUM"} <= {one.slice for one in report.changes}
+    assert report.rounds[1].gain is not None
+    assert report.rounds[1].evidence
+    assert set(report.rounds[0].prompts) == {"HUM", "LOC", "NUM"}
 
 
 def test_the_funnel_adds_up(finished: Path) -> None:
