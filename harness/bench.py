@@ -14,18 +14,8 @@ from harness.labelling import CrossFitted, CrossTrained
 from harness.llm.client import Llm
 from harness.progress import Watch
 from harness.real import RealData
-from harness.records import (
-    Calibration,
-    Candidate,
-    Cost,
-    Example,
-    FilterWorth,
-    GateReport,
-    ParseFailure,
-    Plan,
-    Quota,
-    Role,
-)
+from harness.records import Candidate, Cost, Example, ParseFailure, Plan, Quota, Role
+from harness.reports import Calibration, FilterWorth, GateReport
 from harness.spec import Spec
 from harness.store import Store
 from harness.train.students import Students

@@ -21,8 +21,8 @@ from harness.errors import HarnessError
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
-    from harness.records import RunReport
     from harness.replicates import Replicates
+    from harness.reports import RunReport
     from harness.spec import Spec
 
 

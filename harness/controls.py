@@ -17,7 +17,8 @@ from harness.decisions import keep_plan, steer
 from harness.errors import DataError
 from harness.filters import TABLE
 from harness.generate.feedback import first_plan
-from harness.records import Comparison, ControlReport, EvalReport, Example, Plan, Role
+from harness.records import Comparison, EvalReport, Example, Plan, Role
+from harness.reports import ControlReport
 from harness.rounds import harvest, resieve
 from harness.scoring import score, train_arms
 from harness.spec import ControlName, Matrix, Spec

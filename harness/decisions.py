@@ -19,7 +19,8 @@ from harness.generate.feedback import next_plan
 from harness.llm.client import Llm
 from harness.progress import Watch
 from harness.real import RealData
-from harness.records import DevReport, EvalReport, Example, GateReport, Plan, Role
+from harness.records import DevReport, EvalReport, Example, Plan, Role
+from harness.reports import GateReport
 from harness.spec import Spec
 from harness.store import Store, read_json, write_json
 

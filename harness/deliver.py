@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.spec import Spec, Tracking
 from harness.store import Store, digest
 

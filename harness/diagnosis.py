@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from eval.leak import dev_test_difference, nearest_distance_asymmetry
 from eval.shift import coverage, label_noise, two_sample_auc
 from harness.bench import Bench
-from harness.records import Diagnosis, Example, LabelNoise, Prediction, Role
+from harness.records import Example, LabelNoise, Prediction, Role
+from harness.reports import Diagnosis
 from harness.store import Artefact
 
 REFERENCE_MODEL = "all_real"

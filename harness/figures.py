@@ -22,7 +22,8 @@ from harness.canvas import (
     stacked,
 )
 from harness.progress import OTHER
-from harness.records import Estimate, EvalReport, FunnelRow, RoundReport, RunReport, SliceScore
+from harness.records import Estimate, EvalReport, SliceScore
+from harness.reports import FunnelRow, RoundReport, RunReport
 
 MOST_SLICES = 24
 MOST_CONFUSED = 20

@@ -11,7 +11,8 @@ from harness.controls import LOOP, ControlRun, control_report, equal_rows
 from harness.diagnosis import diagnose
 from harness.machine import versions
 from harness.reading import readings
-from harness.records import Comparison, Estimate, Example, Gap, Role, RunReport
+from harness.records import Comparison, Estimate, Example, Gap, Role
+from harness.reports import RunReport
 from harness.scoring import (
     REFERENCE,
     Scored,

@@ -32,7 +32,8 @@ from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import OTHER, Progress, Watch
 from harness.real import load_real, source_digest
-from harness.records import Cost, Plan, Role, RoundReport, RunReport
+from harness.records import Cost, Plan, Role
+from harness.reports import RoundReport, RunReport
 from harness.rounds import harvest
 from harness.scoring import score, train_arms, trained_arms
 from harness.spec import Budget, Spec

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from harness.bench import Harvest, Wave
 from harness.filters import enabled
 from harness.filters.funnel import funnel
-from harness.records import Decision, FunnelRow, Sample, Verdict
+from harness.records import Decision, Verdict
+from harness.reports import FunnelRow, Sample
 from harness.spec import Spec
 
 HIDDEN = "(not shown: it copies a held-out text)"

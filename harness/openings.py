@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from harness.errors import StoreError
 from harness.plaintext import one_line
-from harness.records import Opening, Role
+from harness.records import Role
+from harness.reports import Opening
 from harness.store import MANIFEST, Store, adapter, canonical, dumps
 
 RECORD, LOCK = "openings.jsonl", "openings.lock"

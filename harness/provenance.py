@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from harness.errors import StoreError
 from harness.loop import REPORT
 from harness.plaintext import printable
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.store import MANIFEST, Manifest, Store, read_json
 from harness.summaries import run_title, summary
 

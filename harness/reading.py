@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import Diagnosis, Estimate, Gap, Reading
+from harness.records import Estimate, Gap
+from harness.reports import Diagnosis, Reading
 
 SMALL = 0.05
 """A share below this is no cause worth naming."""

@@ -21,7 +21,8 @@ from harness.embed import Embedder
 from harness.errors import StoreError
 from harness.grouping import group
 from harness.packaged import read_packaged
-from harness.records import Example, Origin, Role, SplitInfo
+from harness.records import Example, Origin, Role
+from harness.reports import SplitInfo
 from harness.seal import HeldOutTexts, Opened, Opening, TestSeal, openings, read_examples, role_file, write_examples
 from harness.spec import FileSource, HubSource, PackagedSource, SavedSource, Spec
 from harness.split import draw

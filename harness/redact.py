@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.store import adapter
 
 _SECRETS = (

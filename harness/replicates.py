@@ -14,7 +14,7 @@ from eval.score import pooled_paired_difference
 from harness.deliver import adapters_of
 from harness.errors import StoreError
 from harness.real import read_split
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.scoring import REFERENCE, decision_of, predictions_of
 from harness.store import Store
 

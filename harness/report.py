@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from eval.slices import AND
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
-from harness.records import Comparison, Decision, Estimate, FunnelRow, RunReport, Sample, Verdict
+from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
+from harness.reports import FunnelRow, RunReport, Sample
 from harness.store import write_json
 
 ARMS = {
@@ -113,6 +115,7 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
         p=p_value,
         whole=_unbroken(str),
     )
+    environment.tests["in_pair"] = _is_pair
     main = main_comparison(report)
     return environment.get_template("report.html.j2").render(
         r=report,
@@ -300,6 +303,10 @@ def _samples(report: RunReport) -> list[tuple[str, list[tuple[int, Sample, tuple
     every = [(each.round, sample, deciding(sample)) for each in report.rounds for sample in each.samples]
     groups = [(name, [row for row in every if outcome(row[1]) == name]) for name in OUTCOMES]
     return [(name, group) for name, group in groups if group]
+
+
+def _is_pair(slice_name: str) -> bool:
+    return AND in slice_name
 
 
 def _rounds(count: int) -> str:

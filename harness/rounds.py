@@ -21,7 +21,8 @@ from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
 from harness.labelling import CrossTrained, cross_train, labeller
-from harness.records import Calibration, Candidate, Example, FilterWorth, ParseFailure, Plan, Quota, Role, Verdict
+from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
+from harness.reports import Calibration, FilterWorth
 from harness.spec import Spec
 from harness.store import digest, read_json, read_lines, write_json, write_lines
 

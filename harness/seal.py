@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 from harness.errors import LeakageError, StoreError
 from harness.openings import append, differences, locked, looks, openings
-from harness.records import Example, Opening, Origin, Role
+from harness.records import Example, Origin, Role
+from harness.reports import Opening
 from harness.store import Store
 
 __all__ = ["HeldOutTexts", "Opened", "Opening", "TestSeal", "openings", "read_examples", "role_file", "write_examples"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from eval.score import compare
 from harness.bench import Bench, Harvest
-from harness.records import Comparison, Cost, EvalReport, Role, RoundReport
+from harness.records import Comparison, Cost, EvalReport, Role
+from harness.reports import RoundReport
 from harness.scoring import Scored, predictions_of
 from harness.spec import Budget, Spec
 from harness.store import Artefact

@@ -11,7 +11,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from harness.loop import REPORT
-from harness.records import Plan, Role, RunReport, SplitInfo
+from harness.records import Plan, Role
+from harness.reports import RunReport, SplitInfo
 from harness.stopping import metric_of
 from harness.store import Artefact, Manifest, read_json
 

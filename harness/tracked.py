@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from harness.records import Cost, Estimate, EvalReport, Gap, RoundReport, RunReport
+from harness.records import Cost, Estimate, EvalReport, Gap
+from harness.reports import RoundReport, RunReport
 from harness.store import canonical, digest, file_digest
 
 Point = tuple[str, float, int]

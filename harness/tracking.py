@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from harness.errors import HarnessError, StoreError
-from harness.records import EvalReport, RoundReport, RunReport, SliceScore
+from harness.records import EvalReport, SliceScore
 from harness.redact import key_values, redact, redacted
+from harness.reports import RoundReport, RunReport
 from harness.store import adapter, digest
 from harness.tracked import (
     LONGEST_PARAM,

@@ -7,28 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from harness.records import (
-    Calibration,
     Cell,
     Comparison,
     Cost,
     Decision,
     Estimate,
     EvalReport,
-    FilterWorth,
-    FunnelRow,
     Gap,
-    GateReport,
     Guidance,
     Plan,
     Quota,
     Role,
-    RoundReport,
-    RunReport,
-    Sample,
     SliceScore,
-    SplitInfo,
     Verdict,
 )
+from harness.reports import Calibration, FilterWorth, FunnelRow, GateReport, RoundReport, RunReport, Sample, SplitInfo
 from harness.spec import Spec
 
 LABELS = {"ALPHA": "things of the first kind", "BETA": "things of the second kind", "GAMMA": "everything else"}

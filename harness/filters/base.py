@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from harness.embed import Embedder
 from harness.llm.client import Llm
-from harness.records import Candidate, Decision, Example, FilterWorth, GateReport, Verdict
+from harness.records import Candidate, Decision, Example, Verdict
+from harness.reports import FilterWorth, GateReport
 from harness.seal import HeldOutTexts
 from harness.spec import Spec
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from eval.worth import filter_worth
 from harness.filters.base import Context, Labeller, Stamp, Standing
-from harness.records import FilterWorth, Verdict
+from harness.records import Verdict
+from harness.reports import FilterWorth
 
 
 class ConsistencyFilter:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import FilterWorth, Verdict
+from harness.records import Verdict
+from harness.reports import FilterWorth
 
 
 class DifficultyFilter:

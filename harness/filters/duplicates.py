@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import Calibration, Decision, Example, FilterWorth, Verdict
+from harness.records import Decision, Example, Verdict
+from harness.reports import Calibration, FilterWorth
 from harness.texts import normalise
 
 

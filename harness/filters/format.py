@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import FilterWorth, Verdict
+from harness.records import Verdict
+from harness.reports import FilterWorth
 
 
 class FormatFilter:

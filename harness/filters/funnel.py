@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from harness.filters.base import Context, Filter, Stamp, Standing
 from harness.generate.produce import NOT_ASKED
-from harness.records import Candidate, Decision, Example, FunnelRow, Origin, ParseFailure, Quota, Verdict
+from harness.records import Candidate, Decision, Example, Origin, ParseFailure, Quota, Verdict
+from harness.reports import FunnelRow
 
 OnFilter = Callable[[str, int], None]
 

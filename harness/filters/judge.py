@@ -19,7 +19,8 @@ from harness.errors import BudgetError
 from harness.filters.base import Context, Stamp, Standing
 from harness.generate.prompts import one_line, render
 from harness.llm.client import Answer, CallFailure, Llm, Request
-from harness.records import Estimate, Example, FilterWorth, GateReport, Verdict
+from harness.records import Estimate, Example, Verdict
+from harness.reports import FilterWorth, GateReport
 from harness.spec import Spec
 from harness.store import digest
 

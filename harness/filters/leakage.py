@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import FilterWorth, Verdict
+from harness.records import Verdict
+from harness.reports import FilterWorth
 from harness.seal import HeldOutTexts
 from harness.texts import normalise
 

@@ -24,7 +24,8 @@ import pytest
 from endpoint import Call, ScriptedEndpoint, good
 
 from harness.loop import read_run
-from harness.records import Example, Role, RunReport
+from harness.records import Example, Role
+from harness.reports import RunReport
 from harness.seal import openings, read_examples, role_file
 from harness.store import Store
 

@@ -18,7 +18,8 @@ import pytest
 
 from harness.loop import read_run
 from harness.packaged import read_trec
-from harness.records import Role, RunReport
+from harness.records import Role
+from harness.reports import RunReport
 from harness.seal import openings, read_examples, role_file
 from harness.store import Store, file_digest
 from harness.texts import normalise

@@ -16,8 +16,8 @@ from mlflow.entities import Run, ViewType
 
 from harness import tracking
 from harness.errors import StoreError
-from harness.records import Opening, RunReport
 from harness.report import write_report
+from harness.reports import Opening, RunReport
 from harness.store import file_digest
 from harness.tracking import init_store, track, ui_line
 

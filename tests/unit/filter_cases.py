@@ -10,7 +10,8 @@ from factories import LABELS, make_spec
 from fakes import HashEmbedder, ScriptedLlm, WordStudents, nobody
 
 from harness.filters.base import Context, Filter, Labeller, Standing
-from harness.records import Candidate, Example, GateReport, Origin, Role, Verdict
+from harness.records import Candidate, Example, Origin, Role, Verdict
+from harness.reports import GateReport
 
 CELL = "label=ALPHA|length=short"
 

@@ -11,7 +11,8 @@ from factories import LABELS, make_run_report, sha
 
 from harness.clusters import Clusters
 from harness.loop import REPORT
-from harness.records import Example, Origin, Prediction, Role, RunReport, SplitInfo, Status
+from harness.records import Example, Origin, Prediction, Role, Status
+from harness.reports import RunReport, SplitInfo
 from harness.scoring import decision_of
 from harness.seal import TestSeal, role_file, write_examples
 from harness.store import Store, write_json

@@ -23,7 +23,7 @@ import harness.specfile
 import harness.tracking
 from harness import cli
 from harness.errors import EndpointError
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.spec import Spec
 from harness.store import Store
 

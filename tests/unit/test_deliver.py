@@ -18,7 +18,7 @@ import harness.report
 import harness.tracking
 from harness.deliver import TRACKED, deliver, deliver_report, prompt_texts, report_folder, track_report, tracking_uri
 from harness.errors import StoreError
-from harness.records import RunReport
+from harness.reports import RunReport
 from harness.spec import Spec, Tracking
 from harness.store import Store, read_json
 

@@ -22,7 +22,8 @@ from factories import (
 from PIL import Image
 
 from harness import figures
-from harness.records import FunnelRow, Role
+from harness.records import Role
+from harness.reports import FunnelRow
 
 NAMES = ["arms", "gap", "slices", "confusion", "funnel", "coverage", "cost"]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harness.filters.judge import Grade, JudgeFilter, gate_calls, open_gate, planted, read_grade
 from harness.llm.client import Answer, CallFailure, Choice, Request
-from harness.records import Cost, Example, GateReport
+from harness.records import Cost, Example
+from harness.reports import GateReport
 from harness.spec import Spec
 from harness.store import digest
 

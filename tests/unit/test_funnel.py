@@ -12,7 +12,8 @@ from harness.filters import TABLE, enabled
 from harness.filters.base import Context, Stamp, Standing
 from harness.filters.funnel import Sieved, check_conservation, funnel, sieve
 from harness.generate.produce import NOT_ASKED
-from harness.records import Cell, Decision, FilterWorth, Origin, ParseFailure, Quota, Verdict
+from harness.records import Cell, Decision, Origin, ParseFailure, Quota, Verdict
+from harness.reports import FilterWorth
 from harness.spec import Filters
 
 

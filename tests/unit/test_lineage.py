@@ -18,21 +18,8 @@ from harness.errors import StoreError
 from harness.lineage import Node, ancestry, runs
 from harness.llm.cache import CallCache
 from harness.plaintext import one_line, printable
-from harness.records import (
-    Candidate,
-    Cell,
-    Cost,
-    Decision,
-    Example,
-    Origin,
-    ParseFailure,
-    Plan,
-    Quota,
-    Role,
-    RunReport,
-    SplitInfo,
-    Verdict,
-)
+from harness.records import Candidate, Cell, Cost, Decision, Example, Origin, ParseFailure, Plan, Quota, Role, Verdict
+from harness.reports import RunReport, SplitInfo
 from harness.runlist import listing
 from harness.seal import role_file, write_examples
 from harness.store import Store, write_json, write_lines

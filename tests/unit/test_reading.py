@@ -5,7 +5,8 @@ import pytest
 from factories import make_estimate, make_gap
 
 from harness.reading import ADVICE, readings
-from harness.records import Coverage, Diagnosis, Estimate, LabelNoise
+from harness.records import Coverage, Estimate, LabelNoise
+from harness.reports import Diagnosis
 
 NOTHING = Estimate(None, None, None, 0, "none", "insufficient: 9 items")
 CHANCE = make_estimate(0.5, 0.06)

@@ -23,8 +23,9 @@ from factories import (
 
 from harness import report as module
 from harness.errors import StoreError
-from harness.records import Cost, FunnelRow, Guidance, Opening, RunReport
+from harness.records import Cost, Guidance
 from harness.report import headline, summary_lines, write_report
+from harness.reports import FunnelRow, Opening, RunReport
 from harness.store import read_json
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

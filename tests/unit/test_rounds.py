@@ -19,7 +19,8 @@ from harness.llm.client import Request
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData
-from harness.records import Decision, GateReport, Plan, Quota, Role
+from harness.records import Decision, Plan, Quota, Role
+from harness.reports import GateReport
 from harness.rounds import harvest, refill
 from harness.scoring import train_arms
 from harness.spec import Spec

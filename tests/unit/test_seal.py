@@ -9,7 +9,8 @@ import pytest
 import harness.seal
 from harness.errors import LeakageError, StoreError
 from harness.openings import looks
-from harness.records import Example, Opening, Origin, Role
+from harness.records import Example, Origin, Role
+from harness.reports import Opening
 from harness.seal import HeldOutTexts, TestSeal, openings, read_examples, role_file, write_examples
 from harness.store import Store
 

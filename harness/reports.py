@@ -1,0 +1,226 @@
+"""The frozen values that a run reports: rounds, controls, the one scoring of the test, and what the detectors say.
+
+Standard library only, like `harness.records`, whose values they are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.records import (
+    Comparison,
+    Cost,
+    Coverage,
+    Estimate,
+    EvalReport,
+    Gap,
+    LabelNoise,
+    LeakCheck,
+    Plan,
+    Role,
+    SliceChange,
+    Verdict,
+    WorstSlice,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelRow:
+    """How many candidates of a cell were left after each stage, in the stages' order, and why the others went."""
+
+    cell: str
+    values: Mapping[str, str]
+    counts: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterWorth:
+    """φ = P(keep | right), ψ = P(keep | wrong) and the label-error rate p* = 1/(1+ψ/φ) up to which training
+    on the kept items survives (Feng et al., arXiv 2406.07515). Measured on `n` seeds with planted wrong labels."""
+
+    filter: str
+    phi: float
+    psi: float
+    p_star: float
+    n: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the detectors say of the synthetic rows that the delivered model was trained on, seen from real items.
+
+    `dialect` is the AUC of a classifier that tells them from anchors, `dialect_reference` that of dev items against
+    anchors. `dev_test` is the score of `mixed` on dev − on test; None, as is `leak`, where the test stays sealed.
+    """
+
+    dialect: Estimate
+    dialect_reference: Estimate
+    coverage: Coverage
+    label_noise: LabelNoise | None
+    leak: LeakCheck | None
+    dev_test: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One of the three gaps in a sentence, its likely cause (`dialect`, `coverage`, `label noise`; `none` where the gap
+    needs none, `unknown` where no detector speaks), what the detector says, and what to try next."""
+
+    gap: str
+    sentence: str
+    cause: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A candidate shown in the report with its verdicts."""
+
+    text: str
+    asked_label: str
+    final_label: str | None
+    cell: Mapping[str, str]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """Whether the judge may drop data, and what it showed: Cohen's κ with its interval on `n` labelled items,
+    φ / ψ on planted errors, and the share of identical verdicts when asked twice."""
+
+    passed: bool
+    kappa: Estimate
+    phi: float | None
+    psi: float | None
+    p_star: float | None
+    retest: float | None
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The near-duplicate threshold in use, and the one at which ≤ 1 % of distinct same-label seed pairs would go."""
+
+    threshold: float
+    calibrated: float | None
+    false_positive_rate: float | None
+    n_pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """Everything one round decided and measured on dev.
+
+    `gain` is `mixed` of this round against `mixed` of the best round before it, on dev; `evidence` what the stop rule
+    looked at; `prompts` one prompt per label as this round's plan words it, with the same cell and chance in every
+    round.
+    """
+
+    round: int
+    plan: Plan
+    plan_id: str
+    dataset: str
+    adapters: Mapping[str, str]
+    planned: int
+    generated: int
+    parsed: int
+    accepted: int
+    accepted_total: int
+    target: int
+    shortfall: str
+    funnel: tuple[FunnelRow, ...]
+    worth: tuple[FilterWorth, ...]
+    calibration: Calibration | None
+    gate: GateReport | None
+    dev: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+    cost: Cost
+    samples: tuple[Sample, ...]
+    is_best: bool
+    stop: str
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    gain: Comparison | None = None
+    evidence: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReport:
+    """A loop with one part taken out (`harness/controls.py`). `calls` are the generator's; `rows` the synthetic rows
+    that its arm was trained on, as many as the loop's arm `closed`; `comparison` is `closed` − this one on the items of
+    `role` (test, or dev where the test stays sealed)."""
+
+    name: str
+    about: str
+    calls: int
+    candidates: int
+    accepted: int
+    rows: int
+    dataset: str
+    dev: tuple[EvalReport, ...]
+    comparison: Comparison | None
+    role: Role = Role.TEST
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInfo:
+    """Size and content hash of each role of the real data, and what was left out on the way."""
+
+    id: str
+    sizes: Mapping[Role, int]
+    hashes: Mapping[Role, str]
+    labels: Mapping[Role, Mapping[str, int]]
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One look at test items by a run. `test` is the content hash of the items, `decision` the digest of what was fixed
+    before, `count` the looks at these items up to and with this one, `at` the time in UTC, `reopened` the reason for a
+    further look, "" for the first. Without its line on record a look has neither `at` nor `decision`."""
+
+    run: str
+    split: str
+    test: str
+    decision: str
+    count: int
+    at: str
+    reopened: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A finished run: the rounds, and the one scoring of the sealed test split. `openings` are all looks at its test
+    items up to and with its own; none where it left them sealed."""
+
+    id: str
+    name: str
+    seed: int
+    spec: Mapping[str, object]
+    data: SplitInfo
+    rounds: tuple[RoundReport, ...]
+    best_round: int
+    stop: str
+    test: Mapping[str, EvalReport]
+    comparisons: tuple[Comparison, ...]
+    gap: Gap
+    cost: Cost
+    warnings: tuple[str, ...]
+    training_rows: Mapping[str, int]
+    artefacts: Mapping[str, str]
+    versions: Mapping[str, str]
+    started: str
+    seconds: Mapping[str, float]
+    controls: tuple[ControlReport, ...] = ()
+    openings: tuple[Opening, ...] = ()
+    changes: tuple[SliceChange, ...] = ()
+    worst: WorstSlice | None = None
+    diagnosis: Diagnosis | None = None
+    readings: tuple[Reading, ...] = ()
+    clusters: Mapping[str, str] = field(default_factory=dict[str, str])
