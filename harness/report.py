@@ -305,8 +305,8 @@ def _samples(report: RunReport) -> list[tuple[str, list[tuple[int, Sample, tuple
     return [(name, group) for name, group in groups if group]
 
 
-def _is_pair(slice_name: str) -> bool:
-    return AND in slice_name
+def _is_pair(value: str, *_: object) -> bool:
+    return AND in value
 
 
 def _rounds(count: int) -> str:
