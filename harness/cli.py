@@ -21,6 +21,7 @@ from harness.errors import HarnessError
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
+    from eval.intervals import Pooled
     from harness.replicates import Replicates
     from harness.reports import RunReport
     from harness.spec import Spec
@@ -227,16 +228,13 @@ def _print_result(found: RunReport, spec: Spec) -> None:
 def _print_pooled(pooled: Replicates) -> None:
     from harness.terminal import print_table
 
-    rows = [
-        (
-            f"{arm} − seeds",
-            *(_points(one) for one in (each.items.value, each.items.low, each.items.high)),
-            " ".join(_points(one) for one in each.per_run),
-        )
-        for arm, each in pooled.differences.items()
-    ]
-    title = f"{len(pooled.runs)} seeds pooled, {pooled.metric}, points (95 % interval over test items)"
-    print_table(title, ("comparison", "mean", "low", "high", "by seed"), rows)
+    columns = ("comparison", "mean", "low", "high", "by seed", "with seed noise")
+    count = len(pooled.runs)
+    title = f"{count} seeds pooled, {pooled.metric}, points (95 % interval over test items)"
+    print_table(title, columns, [_pooled_row(f"{arm} − seeds", each) for arm, each in pooled.differences.items()])
+    if pooled.controls:
+        rows = [_pooled_row(f"closed − {name}", each) for name, each in pooled.controls.items()]
+        print_table(f"Controls at equal calls and rows, {count} seeds pooled, points", columns, rows)
     share = pooled.recovered
     by_seed = " ".join("–" if one is None else f"{one:.2f}" for one in share.per_run)
     if share.items.value is None or share.items.low is None or share.items.high is None:
@@ -245,6 +243,13 @@ def _print_pooled(pooled: Replicates) -> None:
     print(f"gap recovered: {share.items.value:.2f} [{share.items.low:.2f}, {share.items.high:.2f}]; by seed {by_seed}")
     if share.total.low is not None and share.total.high is not None:
         print(f"  with seed noise as well: [{share.total.low:.2f}, {share.total.high:.2f}]")
+
+
+def _pooled_row(name: str, each: Pooled) -> tuple[str, ...]:
+    items, total = each.items, each.total
+    noise = "–" if total.low is None else f"{_points(total.low)} to {_points(total.high)}"
+    ends = (_points(one) for one in (items.value, items.low, items.high))
+    return name, *ends, " ".join(_points(one) for one in each.per_run), noise
 
 
 def _points(value: float | None) -> str:

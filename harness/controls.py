@@ -125,18 +125,20 @@ def equal_rows(bench: Bench, closed: Round, controls: Sequence[ControlRun]) -> d
     return {name: [*seeds, *draw(rows, size, bench.spec.seed)] for name, rows in accepted.items()}
 
 
-def control_report(run: ControlRun, role: Role, rows: int, comparison: Comparison | None) -> ControlReport:
-    """What the report says of a control: compared on the items of `role`, trained on so many synthetic `rows`."""
-    control = CONTROLS[run.name]
+def side_report(
+    name: str, harvest: Harvest, dev: Sequence[EvalReport], role: Role, rows: int, comparison: Comparison | None
+) -> ControlReport:
+    """What the report says of one side: compared on the items of `role`, trained on so many synthetic `rows`."""
+    about = next((control.about for known, control in CONTROLS.items() if known == name), "the loop itself")
     return ControlReport(
-        name=run.name,
-        about=control.about,
-        calls=len({one.call for one in (*run.harvest.candidates, *run.harvest.failures)}),
-        candidates=sum(quota.candidates for quota in run.harvest.quotas),
-        accepted=len(run.harvest.sieved.accepted),
+        name=name,
+        about=about,
+        calls=len({one.call for one in (*harvest.candidates, *harvest.failures)}),
+        candidates=sum(quota.candidates for quota in harvest.quotas),
+        accepted=len(harvest.sieved.accepted),
         rows=rows,
-        dataset=run.harvest.dataset,
-        dev=run.dev,
+        dataset=harvest.dataset,
+        dev=tuple(dev),
         comparison=comparison,
         role=role,
     )

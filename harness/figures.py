@@ -27,17 +27,18 @@ from harness.reports import FunnelRow, RoundReport, RunReport
 
 MOST_SLICES = 24
 MOST_CONFUSED = 20
-ARM_COLOURS = {"mixed": BLUE, "seeds": VERMILLION, "synthetic": SKY, "raw": ORANGE, "real": GREEN, "all_real": GREEN}
+ARM_COLOURS = {"mixed": BLUE, "closed": BLUE, "seeds": VERMILLION, "synthetic": SKY, "real": GREEN, "all_real": GREEN}
 
 
 def all_figures(report: RunReport) -> dict[str, bytes]:
     """Name → PNG of every picture for which the report holds data, in the order of the page.
 
-    Names: `arms`, `gap`, `slices`, `confusion`, `funnel`, `coverage`, `cost`.
+    Names: `arms`, `gap`, `controls`, `slices`, `confusion`, `funnel`, `coverage`, `cost`.
     """
     drawings: dict[str, Callable[[RunReport], bytes | None]] = {
         "arms": arms,
         "gap": gap_by_round,
+        "controls": controls_by_round,
         "slices": slices_before_after,
         "confusion": confusion,
         "funnel": funnel,
@@ -95,6 +96,25 @@ def gap_by_round(report: RunReport) -> bytes | None:
             percent_axis(axes, "y", suffix="" if "points" in title else " %")
             if len(lines) > 1:
                 axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=len(lines), fontsize=9)
+    return png.getvalue()
+
+
+def controls_by_round(report: RunReport) -> bytes | None:
+    """Accuracy of `mixed` on dev by round, the loop and its controls; None where fewer than two sides have rounds."""
+    sides = [one for one in report.controls if one.dev]
+    if len(sides) < 2:
+        return None
+    marks = "osD^v"
+    colours = (BLUE, VERMILLION, GREEN, ORANGE, SKY)
+    with canvas(3.0) as (figure, png):
+        axes = figure.subplots()
+        for place, one in enumerate(sides):
+            series = [(number, each.accuracy) for number, each in enumerate(one.dev, start=1) if each.accuracy.value]
+            line(axes, series, colours[place % 5], marks[place % 5], one.name, (place - (len(sides) - 1) / 2) * 0.06)
+        numbers = range(1, max(len(one.dev) for one in sides) + 1)
+        axes.set_xticks(numbers, [f"round {number}" for number in numbers])
+        percent_axis(axes, "y")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=len(sides), fontsize=9)
     return png.getvalue()
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from eval.joint import joint_slices
 from eval.slices import slice_changes, slice_members
 from harness.bench import Bench
-from harness.controls import LOOP, ControlRun, control_report, equal_rows
+from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
 from harness.machine import versions
 from harness.reading import readings
 from harness.records import Comparison, Estimate, Example, Gap, Role
-from harness.reports import RunReport
+from harness.reports import ControlReport, RunReport
 from harness.scoring import (
     REFERENCE,
     Scored,
@@ -104,10 +104,7 @@ def final_report(
         diagnosis=diagnosis,
         readings=readings(SEALED if sealed else final.gap, diagnosis),
         clusters=bench.data.clusters.described() if bench.data.clusters.found else {},
-        controls=tuple(
-            control_report(one, role, len(equal[one.name]) - len(material.seeds), _against(final, one.name))
-            for one in controls
-        ),
+        controls=_sides(bench, rounds, controls, equal, final, role),
     )
 
 
@@ -122,6 +119,26 @@ def _train_equal(
         if adapter is not None:
             out[arm] = adapter
     return out
+
+
+def _sides(
+    bench: Bench,
+    rounds: Sequence[Round],
+    controls: Sequence[ControlRun],
+    equal: dict[str, list[Example]],
+    final: Scored,
+    role: Role,
+) -> tuple[ControlReport, ...]:
+    """The loop and its controls at equal calls and rows; nothing where there are no controls."""
+    if not controls:
+        return ()
+    seeds = len(bench.data.examples[Role.SEEDS])
+    dev = [one.report.dev["mixed"] for one in rounds]
+    sides = [(LOOP, rounds[-1].harvest, dev), *((one.name, one.harvest, one.dev) for one in controls)]
+    return tuple(
+        side_report(name, harvest, on_dev, role, len(equal[name]) - seeds, _against(final, name))
+        for name, harvest, on_dev in sides
+    )
 
 
 def _against(final: Scored, control: str) -> Comparison | None:

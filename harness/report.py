@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from eval.slices import AND
+from harness.controlwords import control_lines, control_verdict, effects, nothing_gained, prompt_diffs
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
 from harness.records import Comparison, Decision, Estimate, Verdict
@@ -25,7 +26,11 @@ ARMS = {
     "seeds": "trained on the real seeds only: what you have without this tool",
     "synthetic": "trained on the accepted synthetic rows only",
     "mixed": "trained on seeds and accepted synthetic rows together: the result of the loop",
-    "raw": "trained on seeds and unfiltered synthetic rows: what the filters are worth",
+    "closed": "seeds and accepted rows of the loop's last round, cut to the controls' number of rows",
+    "static": "the same number of rows from a loop without feedback",
+    "shuffled": "the same number of rows from a loop whose feedback had permuted slice names",
+    "raw": "the same number of the loop's candidates without filters",
+    "naive": "the same number of rows generated without matrix and feedback",
     "real": "trained on as many real rows as there are synthetic ones",
     "all_real": "trained on all real rows there are: the ceiling",
     "synthetic_equal": "synthetic rows cut to the number of the real pool, for a fair source gap",
@@ -51,6 +56,10 @@ PICTURES = {
         "Lines show the interval of each score; numbers are accuracy.",
     ),
     "gap": ("The gaps, round by round", "Measured on dev after each round; vertical lines show the intervals."),
+    "controls": (
+        "Accuracy of mixed on dev, round by round, with and without the part that a control lacks",
+        "Each side trains on all rows that it had accepted by then; the comparison at equal rows is in the table.",
+    ),
     "slices": (
         "Accuracy per slice, before and after",
         "On dev, with n. Where many slices exist, those that changed most; the table below has all of them.",
@@ -133,6 +142,10 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
         funnel_totals=funnel_totals,
         drop_reasons=drop_reasons,
         slices=paired_slices(*before_and_after(report)),
+        control_verdict=control_verdict,
+        nothing=nothing_gained(report, main),
+        diffs=prompt_diffs(report),
+        effects=effects(report),
         samples=_samples(report),
         accepted_share=accepted_share(report),
         spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
@@ -157,6 +170,7 @@ def summary_lines(report: RunReport) -> list[str]:
         estimate: Estimate = getattr(report.gap, name)
         unit = "percent" if name == "recovered" else "points"
         lines.append(f"{title}: {interval(estimate, unit)}")
+    lines += control_lines(report)
     lines.append(f"Stopped after {_rounds(len(report.rounds))}: {report.stop}")
     return lines
 

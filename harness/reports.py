@@ -152,9 +152,11 @@ class RoundReport:
 
 @dataclass(frozen=True, slots=True)
 class ControlReport:
-    """A loop with one part taken out (`harness/controls.py`). `calls` are the generator's; `rows` the synthetic rows
-    that its arm was trained on, as many as the loop's arm `closed`; `comparison` is `closed` − this one on the items of
-    `role` (test, or dev where the test stays sealed)."""
+    """The loop itself (`closed`) or one with a part taken out (`harness/controls.py`).
+
+    `calls` are the generator's; `rows` the synthetic rows that its arm was trained on, the same number on every side;
+    `comparison` is `closed` − this one on the items of `role` (test, or dev where the test stays sealed).
+    """
 
     name: str
     about: str

@@ -27,6 +27,12 @@ def parent_metrics(report: RunReport) -> list[Point]:
         for each in report.rounds
         for key, value in _round_metrics(each, _spent(report, each)).items()
     ]
+    series += [
+        (f"control/{key_of(side.name)}/accuracy", scored.accuracy.value, number)
+        for side in report.controls
+        for number, scored in enumerate(side.dev, start=1)
+        if scored.accuracy.value is not None
+    ]
     return series + [(key, value, 0) for key, value in _final_metrics(report).items()]
 
 
@@ -83,6 +89,9 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
         values |= _estimate_metrics(
             f"final/{key_of(each.a)}_minus_{key_of(each.b)}/{key_of(each.metric)}", each.difference
         )
+    for side in report.controls:
+        name = f"final/controls/{key_of(side.name)}"
+        values |= {f"{name}/calls": side.calls, f"{name}/rows": side.rows}
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
 
 

@@ -8,20 +8,38 @@ from typing import Any
 
 from harness.records import (
     Cell,
+    Change,
     Comparison,
     Cost,
+    Coverage,
     Decision,
     Estimate,
     EvalReport,
     Gap,
     Guidance,
+    LabelNoise,
+    LeakCheck,
     Plan,
     Quota,
     Role,
+    SliceChange,
     SliceScore,
     Verdict,
+    WorstSlice,
 )
-from harness.reports import Calibration, FilterWorth, FunnelRow, GateReport, RoundReport, RunReport, Sample, SplitInfo
+from harness.reports import (
+    Calibration,
+    ControlReport,
+    Diagnosis,
+    FilterWorth,
+    FunnelRow,
+    GateReport,
+    Reading,
+    RoundReport,
+    RunReport,
+    Sample,
+    SplitInfo,
+)
 from harness.spec import Spec
 
 LABELS = {"ALPHA": "things of the first kind", "BETA": "things of the second kind", "GAMMA": "everything else"}
@@ -229,6 +247,9 @@ def make_round(number: int, **changes: Any) -> RoundReport:
         cost=Cost(calls=70, cached=10, failed=1, prompt_tokens=21_000, completion_tokens=9_500, usd=0.0125),
         samples=make_samples(number),
         is_best=number == 2,
+        gain=None if number == 1 else make_comparison("round 2", "round 1", 0.02),
+        evidence=(f"Made-up evidence of round {number}.",),
+        prompts={label: f"Prompt for {label}\n" + "<i>steered</i>\n" * (number - 1) + "end" for label in LABELS},
         stop="" if number == 1 else "the round limit (2) is reached",
         seconds={"generate": 80.0, "filter": 21.5, "train": 60.0, "evaluate": 4.0},
     )
@@ -248,6 +269,27 @@ def make_spec(**changes: Any) -> Spec:
     return Spec.model_validate(content | changes)
 
 
+def make_side(name: str, comparison: Comparison | None, rounds: int = 2) -> ControlReport:
+    dev = tuple(make_eval("mixed", Role.DEV, 0.74 + 0.01 * number, 300) for number in range(rounds))
+    return ControlReport(name, f"{name}, made up", 140, 1120, 770, 580, f"dataset-{sha(name)[:16]}", dev, comparison)
+
+
+def make_change(name: str, change: Change, difference: float) -> SliceChange:
+    estimate = make_estimate(difference, 0.04, 300, "Agresti-Min")
+    return SliceChange(name, 300, 0.7, 0.7 + difference, estimate, 0.01, 0.03, change, difference > 0)
+
+
+def make_diagnosis() -> Diagnosis:
+    return Diagnosis(
+        dialect=make_estimate(0.86, 0.05, 300, "DeLong"),
+        dialect_reference=make_estimate(0.5, 0.06, 300, "DeLong"),
+        coverage=Coverage(make_estimate(0.1), make_estimate(0.03), make_estimate(0.07), 5, 150),
+        label_noise=LabelNoise(make_estimate(0.12), make_estimate(0.2), make_estimate(0.09)),
+        leak=LeakCheck(make_estimate(0.001, 0.004), 0.512, 0.511, 150, alarm=False),
+        dev_test=make_estimate(0.01, 0.03),
+    )
+
+
 def make_run_report(**changes: Any) -> RunReport:
     """A finished two-round run with made-up numbers, e.g. `make_run_report(rounds=(make_round(1),), best_round=1)`."""
     rounds = (make_round(1), make_round(2))
@@ -255,6 +297,8 @@ def make_run_report(**changes: Any) -> RunReport:
         "base": make_eval("base", Role.TEST, 0.34),
         "seeds": make_eval("seeds", Role.TEST, 0.728),
         "synthetic": make_eval("synthetic", Role.TEST, 0.64),
+        "closed": make_eval("closed", Role.TEST, 0.795),
+        "static": make_eval("static", Role.TEST, 0.79),
         "raw": make_eval("raw", Role.TEST, 0.66),
         "mixed": make_eval("mixed", Role.TEST, 0.798, unparsable=2),
         "real": make_eval("real", Role.TEST, 0.88),
@@ -278,10 +322,10 @@ def make_run_report(**changes: Any) -> RunReport:
         stop="the round limit (2) is reached",
         test=test,
         comparisons=(
-            make_comparison("mixed", "seeds", 0.07),
-            make_comparison("raw", "seeds", -0.068),
-            make_comparison("mixed", "raw", 0.138),
+            replace(make_comparison("mixed", "seeds", 0.07), p_holm=0.0012),
             make_comparison("synthetic", "seeds", -0.011),
+            replace(make_comparison("closed", "static", 0.005), p_holm=0.41),
+            replace(make_comparison("closed", "raw", 0.135), p_holm=0.0012),
         ),
         gap=make_gap(),
         cost=rounds[0].cost + rounds[1].cost,
@@ -290,7 +334,9 @@ def make_run_report(**changes: Any) -> RunReport:
             "base": 0,
             "seeds": 120,
             "synthetic": 700,
-            "raw": 900,
+            "closed": 700,
+            "static": 700,
+            "raw": 700,
             "mixed": 820,
             "real": 700,
             "all_real": 2120,
@@ -303,5 +349,23 @@ def make_run_report(**changes: Any) -> RunReport:
         versions={"harness": "0.1.0", "python": "3.11.9", "torch": "2.13.0"},
         started="2026-01-02T03:04:05Z",
         seconds={"real data": 3.0, "round 1": 166.0, "round 2": 165.5, "test": 12.0},
+        controls=(
+            make_side("closed", None),
+            make_side("static", replace(make_comparison("closed", "static", 0.005), p_holm=0.41)),
+            make_side("raw", replace(make_comparison("closed", "raw", 0.135), p_holm=0.0012), rounds=0),
+        ),
+        changes=(
+            make_change("label=ALPHA", "improved", 0.12),
+            make_change("label=BETA", "unclear", 0.01),
+            make_change("label=ALPHA & length=short", "regressed", -0.09),
+        ),
+        worst=WorstSlice("label=GAMMA", 333, 6, make_estimate(0.71, 0.04, 333), make_estimate(0.05, 0.06, 333)),
+        diagnosis=make_diagnosis(),
+        readings=(
+            Reading("transfer", "A made-up sentence on the transfer gap.", "dialect", "an AUC of 0.86", "more shots"),
+            Reading("source", "A made-up sentence on the source gap.", "none", "", ""),
+            Reading("recovered", "A made-up sentence on what is left.", "unknown", "nothing speaks", "look at samples"),
+        ),
+        clusters={"c1": "“what is a test item ?”, “what was <b>it</b> ?”"},
     )
     return replace(report, **changes)

@@ -146,7 +146,7 @@ def test_two_rounds_run_and_every_arm_is_scored(finished: Path) -> None:
 
 def test_controls_have_the_loops_calls_and_rows(finished: Path) -> None:
     report = report_of(finished)
-    assert [one.name for one in report.controls] == ["static", "raw"]
+    assert [one.name for one in report.controls] == ["closed", "static", "raw"]
     drawn = sum(each.planned for each in report.rounds)
     assert {one.candidates for one in report.controls} == {drawn}
     assert len({one.rows for one in report.controls}) == 1

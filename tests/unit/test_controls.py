@@ -12,7 +12,7 @@ from factories import LABELS, make_comparison, make_round
 from fakes import ScriptedLlm, WordStudents
 
 from harness.bench import Bench, Harvest
-from harness.controls import CONTROLS, LOOP, ControlRun, control_report, equal_rows, run_control
+from harness.controls import CONTROLS, LOOP, ControlRun, equal_rows, run_control, side_report
 from harness.dataset import is_held_out
 from harness.decisions import keep_plan, steer
 from harness.errors import DataError
@@ -206,9 +206,12 @@ def test_a_control_without_rows_of_a_label_ends_with_a_note_and_costs_nothing_el
 def test_the_report_states_calls_and_rows(loop: tuple[Bench, list[Round], ScriptedLlm]) -> None:
     bench, closed, _ = loop
     compared = make_comparison(LOOP, "static", 0.01)
-    found = control_report(control(bench, "static", closed), Role.TEST, 30, compared)
+    run = control(bench, "static", closed)
+    found = side_report("static", run.harvest, run.dev, Role.TEST, 30, compared)
     size = sum(size for _, size in drawn(closed[-1].harvest))
     assert (found.name, found.rows, found.comparison) == ("static", 30, compared)
     assert (found.calls, found.candidates) == (size // bench.spec.generate.samples_per_call, size)
     assert found.accepted <= found.candidates
     assert "without feedback" in found.about
+    assert found.dev == run.dev
+    assert side_report(LOOP, closed[-1].harvest, [], Role.TEST, 30, None).calls == found.calls

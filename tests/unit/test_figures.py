@@ -25,7 +25,7 @@ from harness import figures
 from harness.records import Role
 from harness.reports import FunnelRow
 
-NAMES = ["arms", "gap", "slices", "confusion", "funnel", "coverage", "cost"]
+NAMES = ["arms", "gap", "controls", "slices", "confusion", "funnel", "coverage", "cost"]
 
 
 def height(png: bytes | None) -> int:
@@ -65,12 +65,20 @@ def test_a_users_matplotlibrc_changes_nothing() -> None:
 
 
 def test_missing_data_gives_no_picture() -> None:
-    empty = make_run_report(rounds=(), test={}, best_round=0)
+    empty = make_run_report(rounds=(), test={}, best_round=0, controls=())
     assert figures.all_figures(empty) == {}
     none = replace(make_gap(None), transfer=NOTHING)
     assert figures.gap_by_round(make_run_report(rounds=(make_round(1, gap=none),))) is None
     assert figures.funnel(make_run_report(rounds=(make_round(1, funnel=()),))) is None
     assert figures.slices_before_after(make_run_report(rounds=(make_round(1, dev={}),))) is None
+
+
+def test_controls_are_drawn_where_two_sides_have_rounds() -> None:
+    report = make_run_report()
+    assert figures.controls_by_round(replace(report, controls=report.controls[::2])) is None
+    assert figures.controls_by_round(report) != figures.controls_by_round(
+        replace(report, controls=(report.controls[0], replace(report.controls[1], name="naive")))
+    )
 
 
 def test_without_a_pool_only_the_first_gap_panel_is_drawn() -> None:

@@ -48,6 +48,24 @@ def test_only_arms_that_every_run_has_are_compared_with_seeds(store: Store) -> N
     assert pooled.differences["base"].items.value == pytest.approx(-0.3)
 
 
+def test_controls_are_pooled_against_the_loop_and_not_against_seeds(store: Store) -> None:
+    right = {"seeds": 60, "mixed": 70, "closed": 75, "static": 70, "raw": 40}
+    pooled = pool([finish(store, 0, right), finish(store, 1, {**right, "static": 80})], store, "accuracy", 200)
+    assert list(pooled.differences) == ["mixed"]
+    assert list(pooled.controls) == ["static", "raw"]
+    assert pooled.controls["static"].per_run == pytest.approx((0.05, -0.05))
+    assert pooled.controls["static"].items.value == pytest.approx(0.0)
+    assert pooled.controls["raw"].items.value == pytest.approx(0.35)
+
+
+def test_runs_that_left_the_test_sealed_are_pooled_on_dev_and_open_nothing(store: Store) -> None:
+    report = finish(store, 0, ZERO)
+    looks = openings(store)
+    sealed = replace(report, test={})
+    assert scored_run(sealed, store).examples == ()
+    assert openings(store) == looks
+
+
 def test_one_run_has_no_seed_noise_to_show(store: Store) -> None:
     pooled = pool([finish(store, 0, ZERO)], store, "accuracy", 200)
     assert pooled.differences["mixed"].seed_sd is None

@@ -80,7 +80,7 @@ def render(report: RunReport) -> Page:
 
 def test_files_are_the_page_the_record_and_the_pictures(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["figures", "report.html", "report.json"]
-    names = {"arms", "gap", "slices", "confusion", "funnel", "coverage", "cost"}
+    names = {"arms", "gap", "controls", "slices", "confusion", "funnel", "coverage", "cost"}
     assert {path.stem for path in (folder / "figures").iterdir()} == names
     assert read_json(folder / "report.json", RunReport) == make_run_report()
 
@@ -103,7 +103,7 @@ def test_the_page_is_self_contained(html: str, folder: Path) -> None:
     page = Page(html)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "object", "form", "base"})
     inline = page.attributes("img", "src")
-    assert len(inline) == 7
+    assert len(inline) == 8
     prefix = "data:image/png;base64,"
     held = {base64.b64decode((source or "").removeprefix(prefix)) for source in inline}
     assert held == {path.read_bytes() for path in (folder / "figures").iterdir()}
@@ -168,7 +168,22 @@ def test_the_page_says_what_the_issue_asks_for() -> None:
         "Adding the synthetic data helped",
         "Mixed beat seeds only by 7.0 points of accuracy on the sealed test",
         "mixed 820 79.8 % (76.8 to 82.8) 77.8 % (74.8 to 80.8) 1,000 2 0",
-        "mixed − seeds accuracy +7.0 points (+4.9 to +9.1) < .001 3.1",
+        "mixed − seeds accuracy +7.0 points (+4.9 to +9.1) < .001 .001 3.1",
+        "synthetic − seeds accuracy −1.1 points (−3.2 to +1.0) .410 – 3.1",
+        "static static, made up 140 1,120 770 580 +0.5 points (−1.6 to +2.6) .410 3.1",
+        "No measurable effect of feedback: closed − static +0.5 points [−1.6, +2.6]; less than 3.1 would",
+        "Filtering helps: closed − raw +13.5 points",
+        "Transfer gap A made-up sentence on the transfer gap. dialect an AUC of 0.86 more shots",
+        "dialect Can a linear classifier on embeddings tell synthetic rows from real anchors? AUC; .5 is chance. 0.86",
+        "Worst slice of the 6 that have enough items: label=GAMMA , mixed 71.0 %",
+        "label=ALPHA 300 70.0 % 82.0 % +12.0 points (+8.0 to +16.0) .030",
+        "label=ALPHA & length=short 300 70.0 % 61.0 %",
+        "2 of the 2 single slices with enough items",
+        "c1 : “what is a test item ?”, “what was <b>it</b> ?”",
+        "No sign of it: synthetic rows do not lie nearer to dev than to test.",
+        "Score of mixed on dev − on test: +1.0 points (−2.0 to +4.0).",
+        "Made-up evidence of round 2.",
+        "+ <i>steered</i>",
         "Transfer gap +11.0 points, +7.0 to +15.0, n = 200",
         "Source gap +12.0",
         "Gap recovered 37.0 %",
@@ -356,7 +371,7 @@ def test_summary_lines_are_few_and_plain() -> None:
     )
     assert "Gap recovered: 37.0 % (28.0 to 46.0)" in lines
     assert lines[-1] == "Stopped after 2 rounds: the round limit (2) is reached"
-    assert len(lines) == 12
+    assert len(lines) == 16
     assert not [line for line in lines if "\n" in line]
 
 

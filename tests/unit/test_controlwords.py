@@ -1,0 +1,72 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from factories import make_comparison, make_round, make_run_report, make_side
+
+from harness.controlwords import control_lines, control_verdict, effects, nothing_gained, prompt_diffs
+from harness.records import Estimate, Role
+from harness.reports import ControlReport
+
+
+def side(name: str, difference: float, half: float = 0.021, p_holm: float | None = 0.01) -> ControlReport:
+    return make_side(name, replace(make_comparison("closed", name, difference, half), p_holm=p_holm))
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (side("static", 0.05), "Feedback helps: closed − static +5.0 points [+2.9, +7.1]."),
+        (side("raw", 0.05, p_holm=0.2), "Filtering may help; adjusted for the number of claims it could be chance"),
+        (side("naive", -0.05), "Steering by matrix and feedback does harm here: closed − naive −5.0 points"),
+        (side("shuffled", 0.01), "No measurable effect of the content of the feedback: closed − shuffled +1.0 points"),
+        (make_side("static", None), "Not known: there is no comparison of closed with static."),
+        (make_side("closed", None), ""),
+    ],
+)
+def test_a_control_is_put_into_words_whichever_way_it_falls(one: ControlReport, says: str) -> None:
+    assert control_verdict(one).startswith(says)
+    assert bool(control_verdict(one)) == bool(says)
+
+
+def test_a_difference_without_a_number_is_not_known() -> None:
+    none = replace(make_comparison("closed", "static", 0.0), difference=Estimate(None, None, None, 0, "none", "why"))
+    assert control_verdict(make_side("static", none)).startswith("Not known")
+
+
+def test_the_terminal_has_a_line_per_control_and_none_for_the_loop() -> None:
+    lines = control_lines(make_run_report())
+    assert [line.partition(":")[0] for line in lines] == ["static", "raw"]
+    assert control_lines(make_run_report(controls=())) == []
+
+
+@pytest.mark.parametrize(("difference", "says"), [(0.07, ""), (0.01, "bought nothing"), (-0.07, "did harm")])
+def test_no_gain_is_said_plainly(difference: float, says: str) -> None:
+    main = make_comparison("mixed", "seeds", difference)
+    assert says in nothing_gained(make_run_report(), main)
+    assert bool(nothing_gained(make_run_report(), main)) == bool(says)
+    assert nothing_gained(make_run_report(), None) == ""
+
+
+def test_with_many_seeds_no_gain_is_what_to_expect() -> None:
+    report = make_run_report()
+    main = make_comparison("mixed", "seeds", 0.01)
+    assert "Kazdan" not in nothing_gained(report, main)
+    many = replace(report, data=replace(report.data, sizes={**report.data.sizes, Role.SEEDS: 1000}))
+    assert "With 1,000 real seeds that is what to expect" in nothing_gained(many, main)
+
+
+def test_prompts_are_compared_line_by_line_with_the_round_before() -> None:
+    (found,) = prompt_diffs(make_run_report()).values()
+    assert [one.label for one in found] == ["ALPHA", "BETA", "GAMMA"]
+    assert found[0].lines == ((" ", "Prompt for ALPHA"), ("+", "<i>steered</i>"), (" ", "end"))
+    same: dict[str, Any] = {"prompts": make_round(1).prompts}
+    assert prompt_diffs(make_run_report(rounds=(make_round(1), make_round(2, **same)))) == {2: []}
+
+
+def test_what_a_round_did_is_shown_per_label_most_changed_first() -> None:
+    (found,) = effects(make_run_report()).values()
+    assert {one.label for one in found} == {"ALPHA", "BETA", "GAMMA"}
+    moves = [abs((one.after or 0) - (one.before or 0)) for one in found]
+    assert moves == sorted(moves, reverse=True)
+    assert all(one.n == 100 for one in found)
