@@ -133,7 +133,7 @@ def test_nothing_scrolls_sideways_and_every_picture_shows(site: Site, tmp_path: 
     assert seen["width"] == width
     assert seen["scroll"] <= width
     assert seen["outside"] == []
-    assert len(seen["pictures"]) == 7
+    assert len(seen["pictures"]) == 8
     assert min(seen["pictures"]) > 900
     assert min(seen["shown"]) > 280
     assert max(seen["shown"]) <= min(width, 620)

@@ -65,7 +65,7 @@ def test_worth_by_hand() -> None:
     joined = replace(given, labeller=Labeller(tuple(LABELS), np.zeros((0, 3)), none, answers))
     said = ConsistencyFilter().worth(joined)
     assert said is not None
-    assert said.how == f"{worth.how}; the loop's own student, which has half of the say, is not in this figure"
+    assert said.how == f"{worth.how}; the self-trained students, which have half of the say, are not in this figure"
 
 
 def test_without_seeds_there_is_no_worth_and_without_students_no_verdict() -> None:

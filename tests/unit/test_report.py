@@ -170,7 +170,7 @@ def test_the_page_says_what_the_issue_asks_for() -> None:
         "mixed 820 79.8 % (76.8 to 82.8) 77.8 % (74.8 to 80.8) 1,000 2 0",
         "mixed − seeds accuracy +7.0 points (+4.9 to +9.1) < .001 .001 3.1",
         "synthetic − seeds accuracy −1.1 points (−3.2 to +1.0) .410 – 3.1",
-        "static static, made up 140 1,120 770 580 +0.5 points (−1.6 to +2.6) .410 3.1",
+        "static 140 1,120 770 580 +0.5 points (−1.6 to +2.6) .410 3.1",
         "No measurable effect of feedback: closed − static +0.5 points [−1.6, +2.6]; less than 3.1 would",
         "Filtering helps: closed − raw +13.5 points",
         "Transfer gap A made-up sentence on the transfer gap. dialect an AUC of 0.86 more shots",
