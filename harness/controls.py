@@ -93,6 +93,11 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
     for one in closed:
         plan, plan_id = await _plan(own, one.report.round, parents, dev, wrong_names=control.wrong_names)
         now = await harvest(own, plan, plan_id, now, one.sizes)
+        if now.out_of_budget:
+            bench.watch.note(
+                f"The control {name!r} is not comparable: the budget ended in its round {one.report.round}."
+            )
+            break
         material = now.material(bench.data)
         try:
             adapters = train_arms(own, ["seeds", "mixed"], material, now.dataset)

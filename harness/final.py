@@ -66,7 +66,7 @@ def final_report(
         material,
         chosen.harvest.held_out(),
         with_base="base" in spec.evaluate.arms,
-        claims=[("mixed", REFERENCE), *((LOOP, one.name) for one in controls if one.name in adapters)],
+        claims=[("mixed", REFERENCE), *((LOOP, one.name) for one in controls if {LOOP, one.name} <= set(adapters))],
     )
     sealed = not spec.evaluate.test
     answers = predictions_of(bench.store.find(final.artefact).path)

@@ -203,6 +203,17 @@ def test_a_control_without_rows_of_a_label_ends_with_a_note_and_costs_nothing_el
     assert bench.watch.notes == ["The control 'naive' ended in round 1: no training row for ['GAMMA']"]
 
 
+def test_a_budget_that_ends_in_a_control_is_said(place: Place) -> None:
+    llm = ScriptedLlm(half_good)
+    bench = place.bench(llm, of(), students=students(place))
+    closed = run_loop(bench)
+    poor = replace(bench, llm=ScriptedLlm(half_good, calls=3))
+    run = control(poor, "naive", closed)
+    assert run.dev == ()
+    assert run.harvest.out_of_budget
+    assert bench.watch.notes[-1] == "The control 'naive' is not comparable: the budget ended in its round 1."
+
+
 def test_the_report_states_calls_and_rows(loop: tuple[Bench, list[Round], ScriptedLlm]) -> None:
     bench, closed, _ = loop
     compared = make_comparison(LOOP, "static", 0.01)
