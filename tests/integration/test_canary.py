@@ -62,7 +62,8 @@ filters:
   leakage: {threshold: 0.999}
   judge: {gate_items: 30}
 train: {steps: 12, batch_size: 16}
-evaluate: {resamples: 200, arms: [seeds, mixed, raw, all_real]}
+evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw]}
+feedback: {policies: [quotas, contrast, shots, critic, relabel, surplus]}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, log_level: debug}
 """
@@ -276,7 +277,7 @@ def test_without_the_guard_the_scan_finds_the_dev_text(tmp_path: Path) -> None:
     assert {"body", "calls.sqlite", "plan", "run", "reports"} <= places
 
 
-FEWER = ("--set", "evaluate.arms=[seeds, mixed, all_real]")
+FEWER = ("--set", "evaluate.arms=[seeds, mixed]")
 
 
 def test_a_changed_run_may_not_open_the_same_test_items_unasked(case: Case) -> None:
