@@ -130,9 +130,10 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """p-values adjusted for the number of claims (Holm 1979), in the order given: `(.01, .04)` → `(.02, .04)`."""
     if not _checked(p_values):
         return ()
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = np.asarray(multipletests(list(p_values), method="holm")[1], dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return tuple(float(p) for p in adjusted)
 
 
