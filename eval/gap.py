@@ -16,12 +16,12 @@ from eval.score import independent_difference, paired_difference, pooled_paired_
 from harness.records import Estimate, Example, Gap, Prediction
 
 NO_POOL_SOURCE = (
-    "no real pool: this gap compares training on synthetic rows with training on as many real ones, "
-    "and there are no real rows beyond the seeds (data.split.pool)"
+    "no arm 'real': this gap compares training on synthetic rows with training on as many real ones, which takes real "
+    "rows beyond the seeds (data.split.pool) and that arm (evaluate.arms)"
 )
 NO_POOL_RECOVERED = (
-    "no real pool: without a model trained on many real rows nobody knows how large the gap is "
-    "that synthetic rows could close (data.split.pool)"
+    "no arm 'all_real': without a model trained on many real rows nobody knows how large the gap is that synthetic rows "
+    "could close; it takes real rows beyond the seeds (data.split.pool) and that arm (evaluate.arms)"
 )
 
 

@@ -60,8 +60,8 @@ def test_source_gap_is_paired_and_transfer_gap_is_not() -> None:
 def test_missing_arms_are_explained() -> None:
     examples, (a, b, c) = simulated(np.random.default_rng(1), 100, [0.6, 0.7, 0.9])
     nothing = gap("accuracy", 300, 0, examples=examples)
-    assert nothing.source.note.startswith("no real pool: ")
-    assert nothing.recovered.note.startswith("no real pool: ")
+    assert nothing.source.note.startswith("no arm 'real': ")
+    assert nothing.recovered.note.startswith("no arm 'all_real': ")
     assert "arm 'synthetic'" in nothing.transfer.note
     for one in (nothing.transfer, nothing.source, nothing.recovered):
         assert (one.value, one.low, one.high) == (None, None, None)
@@ -178,4 +178,4 @@ def test_pooled_recovered_says_why_not() -> None:
     assert all(one is None or math.isfinite(one) for one in flat.per_run)
     assert flat.items.note.startswith("insufficient: on these 1500 items")
     without = [ScoredRun(run.examples, {"mixed": run.arm("mixed"), "seeds": run.arm("seeds")}) for run in runs]
-    assert pooled_recovered(without, "accuracy", 300, 0).items.note.startswith("no real pool: ")
+    assert pooled_recovered(without, "accuracy", 300, 0).items.note.startswith("no arm 'all_real': ")
