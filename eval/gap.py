@@ -20,8 +20,8 @@ NO_POOL_SOURCE = (
     "rows beyond the seeds (data.split.pool) and that arm (evaluate.arms)"
 )
 NO_POOL_RECOVERED = (
-    "no arm 'all_real': without a model trained on many real rows nobody knows how large the gap is that synthetic rows "
-    "could close; it takes real rows beyond the seeds (data.split.pool) and that arm (evaluate.arms)"
+    "no arm 'all_real': without a model trained on many real rows nobody knows how large the gap is that synthetic "
+    "rows could close; it takes real rows beyond the seeds (data.split.pool) and that arm (evaluate.arms)"
 )
 
 
