@@ -7,7 +7,7 @@ round of a process. `upper_layers=None` keeps only the embeddings below the cut.
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,12 @@ from torch import Tensor, nn
 
 from harness.errors import DataError
 
-SCALE = 10.0
-"""Norm of the pooled vector before the head: with unit rows a linear head could not become confident."""
-
 
 class PassThrough(nn.Module):
-    """Stands where a frozen part was: hands its first tensor on. Keeps the layers' numbers, and so PEFT's names."""
+    """Stands where a frozen layer was: hands its first tensor on. Keeps the layers' numbers, and so PEFT's names."""
 
-    def forward(self, hidden: Tensor | None = None, *_: Any, **named: Any) -> Tensor:
-        return named["inputs_embeds"] if hidden is None else hidden
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden
 
 
 class Encoder:
@@ -60,7 +57,7 @@ class Encoder:
         if self.device.type == "cpu":
             self._upper.set_attn_implementation("eager")
         self._lower.encoder.layer = layers[: self.cut]
-        self._upper.embeddings = PassThrough()
+        self._upper.embeddings = nn.Identity()
         for index in range(self.cut):
             self._upper.encoder.layer[index] = PassThrough()
         self._states: dict[str, Tensor] = {}
@@ -70,7 +67,7 @@ class Encoder:
         return int(self._upper.config.hidden_size)
 
     def fresh_upper(self, precision: torch.dtype = torch.float32) -> Any:
-        """A copy of the upper layers, ready to be adapted; it takes the cached states as `inputs_embeds`."""
+        """A copy of the model with its upper layers, ready to be adapted; its `encoder` takes the cached states."""
         return copy.deepcopy(self._upper).to(precision)
 
     def states(self, texts: Sequence[str], batch_size: int = 128) -> list[Tensor]:
@@ -109,35 +106,3 @@ def one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def pad(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(batch × longest × width, batch × longest mask) of states of unequal length."""
-    hidden = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
-    lengths = torch.tensor([len(state) for state in states], device=hidden.device)
-    mask = (torch.arange(hidden.shape[1], device=hidden.device)[None, :] < lengths[:, None]).long()
-    return hidden, mask
-
-
-def pooled(upper: Any, states: Sequence[Tensor]) -> Tensor:
-    """Mean of the last hidden states over a text's tokens, scaled to norm `SCALE`: batch × width, float32."""
-    hidden, mask = pad(states)
-    last = upper(inputs_embeds=hidden.to(upper.dtype), attention_mask=mask).last_hidden_state.float()
-    weights = mask[:, :, None].float()
-    mean = (last * weights).sum(1) / weights.sum(1)
-    return SCALE * nn.functional.normalize(mean, dim=-1)
-
-
-def length_grouped(lengths: Sequence[int], batch_size: int, order: Iterable[int]) -> list[list[int]]:
-    """Batches of similar lengths: `order` is cut into stretches of 8 batches, each sorted by length.
-
-    >>> length_grouped([5, 1, 5, 1], 2, [0, 1, 2, 3])
-    [[1, 3], [0, 2]]
-    """
-    indices = list(order)
-    stretch = 8 * batch_size
-    batches: list[list[int]] = []
-    for start in range(0, len(indices), stretch):
-        block = sorted(indices[start : start + stretch], key=lambda index: lengths[index])
-        batches.extend(block[i : i + batch_size] for i in range(0, len(block), batch_size))
-    return batches

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 ADAPTER = "default"
-LEVELS = 2**16
+LANES = {torch.bfloat16: (torch.int16, 16), torch.float16: (torch.int16, 16), torch.float32: (torch.int32, 32)}
 
 
 def lean(upper: Any, linear: type) -> Any:
@@ -40,15 +40,27 @@ def lora_linear(module: Any, hidden: Tensor) -> Tensor:
     )
 
 
-def dropped(shape: torch.Size, share: float, device: torch.device) -> tuple[Tensor, float]:
-    """(mask that is True where an element is dropped, the share that is dropped: `share` to 1/65536).
+def kept(shape: torch.Size, share: float, like: Tensor) -> tuple[Tensor, float]:
+    """(integers as wide as the elements of `like`: all bits set where an element is kept, none where it is dropped;
+    the share that is dropped: `share` to 1/32768).
 
-    Four elements share one draw of 64 bits: drawing each by itself took a tenth of a training step.
+    A draw of 64 bits serves several elements and a mask is applied with "and": torch's own dropout, which draws each
+    element by itself, took a tenth of a training step.
     """
-    limit = round(share * LEVELS)
-    count = shape.numel()
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
-    return (bits.view(torch.int16)[:count] < limit - LEVELS // 2).view(shape), limit / LEVELS
+    lane, width = LANES[like.dtype]
+    limit = round(share * 2 ** (width - 1))
+    words = -(-shape.numel() * width // 64)
+    bits = torch.empty(words, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    mask = bits.view(lane)[: shape.numel()].view(shape)
+    # Without its sign a number is uniform over 0 … 2^(width−1) − 1; less `limit` its sign says whether it is dropped.
+    mask.bitwise_and_(2 ** (width - 1) - 1).sub_(limit).bitwise_right_shift_(width - 1).bitwise_not_()
+    return mask, limit / 2 ** (width - 1)
+
+
+def masked_(rows: Tensor, mask: Tensor) -> Tensor:
+    """`rows` with zeros, in place, where `kept` says so."""
+    rows.view(mask.dtype).bitwise_and_(mask)
+    return rows
 
 
 class _LowRank(torch.autograd.Function):
@@ -59,8 +71,8 @@ class _LowRank(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float, p: float
     ) -> Tensor:
         rows = hidden.reshape(-1, hidden.shape[-1])
-        mask, share = dropped(rows.shape, p, rows.device) if p else (None, 0.0)
-        seen = rows if mask is None else rows.masked_fill(mask, 0)
+        mask, share = kept(rows.shape, p, rows) if p else (None, 0.0)
+        seen = rows if mask is None else masked_(rows.clone(), mask)
         a, b = down.to(rows.dtype), (up * (scale / (1 - share))).to(rows.dtype)
         low = seen @ a.t()
         out = torch.nn.functional.linear(rows, weight, bias).addmm_(low, b.t())
@@ -77,7 +89,7 @@ class _LowRank(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             through = inner @ a
             to_hidden = out @ weight
-            to_hidden += through if mask is None else through.masked_fill_(mask, 0)
+            to_hidden += through if mask is None else masked_(through, mask)
             to_hidden = to_hidden.view(*gradients[0].shape[:-1], -1)
         to_down = (inner.t() @ seen).float()
         to_up = (out.t() @ low).float() * ctx.scale

@@ -21,7 +21,8 @@ from harness.spec import Spec, Train
 from harness.store import Store
 from harness.train import classifier, encoder, students
 from harness.train.classifier import Row, Student
-from harness.train.encoder import SCALE, Encoder, pad, pooled
+from harness.train.encoder import Encoder
+from harness.train.packing import SCALE, pooled
 from harness.train.students import Students, read_predictions, write_predictions
 
 TEXTS = {
@@ -182,10 +183,15 @@ def test_the_cut_changes_no_vector(shared: Encoder, upper_layers: int | None) ->
     assert one.norm(dim=1) == pytest.approx(torch.full((4,), SCALE))
 
 
-def test_padding_is_masked() -> None:
-    hidden, mask = pad([torch.ones(2, 4), torch.ones(5, 4)])
-    assert hidden.shape == (2, 5, 4)
-    assert mask.tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_texts_that_share_a_row_do_not_see_each_other(shared: Encoder, precision: torch.dtype) -> None:
+    upper = shared.fresh_upper(precision)
+    states = shared.states([*NEW, *(row.text for row in ROWS)])
+    with torch.no_grad():
+        together = pooled(upper, states)
+        singly = torch.cat([pooled(upper, [state]) for state in states])
+    assert torch.allclose(together, singly, atol=1e-4 if precision is torch.float32 else 0.15)
+    assert torch.nn.functional.cosine_similarity(together, singly).min() > 0.999
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 11])

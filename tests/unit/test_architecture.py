@@ -25,7 +25,7 @@ ONLY = {
     "xllamacpp": "harness/llm/embedded.py",
 }
 HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
-LOADED_LATE = ("harness/train/classifier.py", "harness/train/encoder.py", "harness/train/lora.py")
+LOADED_LATE = tuple(f"harness/train/{name}.py" for name in ("classifier", "encoder", "lora", "packing"))
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from harness.train.lora import dropped, lean
+from harness.train.lora import kept, lean, masked_
 
 
 class Two(nn.Module):
@@ -82,19 +82,26 @@ def test_dropout_is_on_in_training_only_and_its_gradient_is_that_of_what_was_com
 
     def loss(moved: Tensor) -> float:
         torch.manual_seed(3)
-        return float((ours(moved) ** 2).sum())
+        return float((ours(moved).detach() ** 2).sum())
 
     slope = (loss(hidden + step) - loss(hidden - step)) / 2
     assert slope == pytest.approx(float((one[1] * step).sum()), rel=0.02)
 
 
-def test_a_mask_drops_the_share_it_says() -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_mask_drops_the_share_it_says_and_leaves_the_rest(precision: torch.dtype) -> None:
+    rows = torch.randn(333, 301, dtype=precision) + 5
     torch.manual_seed(0)
-    mask, share = dropped(torch.Size((333, 301)), 0.05, torch.device("cpu"))
-    assert share == pytest.approx(0.05, abs=1e-5)
-    assert mask.shape == (333, 301)
-    assert float(mask.float().mean()) == pytest.approx(0.05, abs=0.003)
-    by_place = [float(mask.flatten()[place::4].float().mean()) for place in range(4)]
+    mask, share = kept(rows.shape, 0.05, rows)
+    assert share == pytest.approx(0.05, abs=2e-5)
+    left = masked_(rows.clone(), mask)
+    assert torch.equal(left[left != 0], rows[left != 0])
+    gone = (left == 0).float()
+    assert float(gone.mean()) == pytest.approx(0.05, abs=0.003)
+    by_place = [float(gone.flatten()[place::4].mean()) for place in range(4)]
     assert by_place == pytest.approx([0.05] * 4, abs=0.006)
     torch.manual_seed(0)
-    assert torch.equal(dropped(torch.Size((333, 301)), 0.05, torch.device("cpu"))[0], mask)
+    assert torch.equal(kept(rows.shape, 0.05, rows)[0], mask)
+    assert float((masked_(rows.clone(), kept(rows.shape, 0.9, rows)[0]) == 0).float().mean()) == pytest.approx(
+        0.9, abs=0.005
+    )
