@@ -24,8 +24,8 @@ from harness.store import Artefact, Store, digest, file_digest, read_lines, writ
 if TYPE_CHECKING:
     from harness.train.encoder import Encoder
 
-TRAIN_VERSION = 3
-PREDICT_VERSION = 3
+TRAIN_VERSION = 4
+PREDICT_VERSION = 4
 PREDICTIONS = "predictions.jsonl"
 
 CARD = """\
