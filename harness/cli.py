@@ -21,7 +21,6 @@ from harness.errors import HarnessError
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
-    from eval.intervals import Pooled
     from harness.replicates import Replicates
     from harness.reports import RunReport
     from harness.spec import Spec
@@ -122,11 +121,12 @@ def run(
     if not all(report.test for report in reports):
         print("The test splits stayed sealed (`evaluate.test` is false), so there is nothing to pool.")
         return
-    from harness.replicates import pool
+    from harness.replicates import pool, write_pooled
     from harness.store import Store
 
-    rule = specs[0].evaluate
-    _print_pooled(pool(reports, Store(specs[0].runtime.store), rule.metric, rule.resamples))
+    rule, store = specs[0].evaluate, Store(specs[0].runtime.store)
+    pooled = pool(reports, store, rule.metric, rule.resamples)
+    _print_pooled(pooled, write_pooled(pooled, store, rule.resamples))
 
 
 @app.command()
@@ -225,35 +225,15 @@ def _print_result(found: RunReport, spec: Spec) -> None:
         print(f"compare: {ui_line(uri)}")
 
 
-def _print_pooled(pooled: Replicates) -> None:
+def _print_pooled(pooled: Replicates, page: Path) -> None:
+    from harness.pooledwords import pooled_lines, pooled_tables
     from harness.terminal import print_table
 
-    columns = ("comparison", "mean", "low", "high", "by seed", "with seed noise")
-    count = len(pooled.runs)
-    title = f"{count} seeds pooled, {pooled.metric}, points (95 % interval over test items)"
-    print_table(title, columns, [_pooled_row(f"{arm} − seeds", each) for arm, each in pooled.differences.items()])
-    if pooled.controls:
-        rows = [_pooled_row(f"closed − {name}", each) for name, each in pooled.controls.items()]
-        print_table(f"Controls at equal calls and rows, {count} seeds pooled, points", columns, rows)
-    share = pooled.recovered
-    by_seed = " ".join("–" if one is None else f"{one:.2f}" for one in share.per_run)
-    if share.items.value is None or share.items.low is None or share.items.high is None:
-        print(f"gap recovered: {share.items.note}")
-        return
-    print(f"gap recovered: {share.items.value:.2f} [{share.items.low:.2f}, {share.items.high:.2f}]; by seed {by_seed}")
-    if share.total.low is not None and share.total.high is not None:
-        print(f"  with seed noise as well: [{share.total.low:.2f}, {share.total.high:.2f}]")
-
-
-def _pooled_row(name: str, each: Pooled) -> tuple[str, ...]:
-    items, total = each.items, each.total
-    noise = "–" if total.low is None else f"{_points(total.low)} to {_points(total.high)}"
-    ends = (_points(one) for one in (items.value, items.low, items.high))
-    return name, *ends, " ".join(_points(one) for one in each.per_run), noise
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f}"
+    for table in pooled_tables(pooled):
+        print_table(table.title, table.columns, table.rows)
+    for line in pooled_lines(pooled):
+        print(printable(line))
+    print(f"pooled: {page}")
 
 
 def _reason(text: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -385,7 +386,10 @@ def test_several_seeds_are_run_and_pooled(place: Place) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.index(reports[3].id) < done.out.index(reports[5].id) < done.out.index("2 seeds pooled, accuracy")
     (row,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("mixed − seeds")]
-    assert (row[3], row[6:8]) == ("+15.0", ["+10.0", "+20.0"])
+    assert (row[3], row[-2:]) == ("+15.0", ["+10.0", "+20.0"])
+    (file,) = (store.root / "reports").glob("pooled-*/pooled.json")
+    assert done.out.endswith(f"pooled: {file.relative_to(place.folder)}\n")
+    assert json.loads(file.read_bytes())["differences"][0]["pooled"]["items"]["value"] == pytest.approx(0.15)
     assert "gap recovered: 0.50 [" in done.out
     assert "; by seed 0.33 0.67" in done.out
     assert "with seed noise as well: [" in done.out

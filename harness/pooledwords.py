@@ -1,0 +1,101 @@
+"""What runs pooled over seeds came to, in rows and sentences for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.forecast import Table
+from harness.records import Estimate
+from harness.replicates import PooledDifference, Replicates
+
+COLUMNS = ("comparison", "mean", "over items", "with seed noise", "p", "p, adjusted", "detectable", "by seed")
+HOW = (
+    "p and detectable allow for items and training seeds, as the interval with seed noise does; adjusted (Holm) are "
+    "the {claims} claims."
+)
+
+
+def pooled_tables(pooled: Replicates) -> list[Table]:
+    """The arms against seeds and, where there are any, the controls with what each side took."""
+    count = len(pooled.runs)
+    title = f"{count} seeds pooled, {pooled.metric} on {pooled.role.value}, points (95 % intervals)"
+    tables = [Table(title, COLUMNS, tuple(map(_row, pooled.differences.values())))]
+    if not pooled.controls:
+        return tables
+    rows = tuple(map(_row, pooled.controls.values()))
+    tables.append(Table(f"Controls at equal calls and rows, {count} seeds pooled, points", COLUMNS, rows))
+    spent = tuple(map(_spent, pooled.controls.values()))
+    tables.append(
+        Table(
+            "What each side took, by seed: the loop / the control",
+            ("control", "synthetic rows trained on", "generator calls"),
+            spent,
+        )
+    )
+    return tables
+
+
+def pooled_lines(pooled: Replicates) -> list[str]:
+    """How the figures are meant, what each control says, and the gap recovered."""
+    said = [HOW.format(claims=pooled.claims)] + [pooled_verdict(one) for one in pooled.controls.values()]
+    share = pooled.recovered
+    if share.items.value is None or share.items.low is None or share.items.high is None:
+        return [*said, f"gap recovered: {share.items.note}"]
+    by_seed = " ".join("–" if one is None else f"{one:.2f}" for one in share.per_run)
+    said.append(f"gap recovered: {share.items.value:.2f} [{_share(share.items)}]; by seed {by_seed}")
+    if share.total.low is not None:
+        said.append(f"  with seed noise as well: [{_share(share.total)}]")
+    return said
+
+
+def pooled_verdict(one: PooledDifference) -> str:
+    """One sentence for a control, whichever way it falls; it goes by the interval with seed noise."""
+    total, name = one.pooled.total, f"{one.a} − {one.b}"
+    if total.value is None or total.low is None or total.high is None:
+        return f"{name}: not known, {total.note or 'there is no interval'}."
+    figure = f"{_points(total.value)} points [{_points(total.low)}, {_points(total.high)}]"
+    sure = one.p_holm is not None and one.p_holm <= 0.05
+    if total.low > 0 or total.high < 0:
+        which = "more" if total.low > 0 else "less"
+        doubt = "" if sure else ", though adjusted for the number of claims it could be chance"
+        return f"{name}: the loop scores {which} than {one.b}{doubt}: {figure}."
+    least = "" if one.detectable is None else f"; less than {100 * one.detectable:.1f} would usually not show"
+    return f"{name}: no measurable effect: {figure}{least}."
+
+
+def _row(one: PooledDifference) -> tuple[str, ...]:
+    items, total = one.pooled.items, one.pooled.total
+    return (
+        f"{one.a} − {one.b}",
+        _points(items.value),
+        _ends(items),
+        _ends(total),
+        _p(one.p_value),
+        _p(one.p_holm),
+        "–" if one.detectable is None else f"{100 * one.detectable:.1f}",
+        " ".join(map(_points, one.pooled.per_run)),
+    )
+
+
+def _spent(one: PooledDifference) -> tuple[str, str, str]:
+    return one.b, _pairs(one.rows), _pairs(one.calls)
+
+
+def _pairs(pairs: Iterable[tuple[int | None, int | None]]) -> str:
+    return ", ".join(" / ".join("–" if each is None else f"{each:,}" for each in pair) for pair in pairs)
+
+
+def _ends(one: Estimate) -> str:
+    return "–" if one.low is None or one.high is None else f"{_points(one.low)} to {_points(one.high)}"
+
+
+def _share(one: Estimate) -> str:
+    return ", ".join("–" if end is None else f"{end:.2f}" for end in (one.low, one.high))
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
