@@ -17,7 +17,7 @@ from harness.decisions import keep_plan, steer
 from harness.errors import DataError
 from harness.filters import TABLE
 from harness.generate.feedback import first_plan
-from harness.records import Comparison, EvalReport, Example, Plan, Role
+from harness.records import Comparison, Estimate, EvalReport, Example, Plan, Role
 from harness.reports import ControlReport
 from harness.rounds import harvest, resieve
 from harness.scoring import score, train_arms
@@ -131,9 +131,16 @@ def equal_rows(bench: Bench, closed: Round, controls: Sequence[ControlRun]) -> d
 
 
 def side_report(
-    name: str, harvest: Harvest, dev: Sequence[EvalReport], role: Role, rows: int, comparison: Comparison | None
+    name: str,
+    harvest: Harvest,
+    dev: Sequence[EvalReport],
+    role: Role,
+    rows: int,
+    comparison: Comparison | None,
+    score: Estimate | None,
 ) -> ControlReport:
-    """What the report says of one side: compared on the items of `role`, trained on so many synthetic `rows`."""
+    """What the report says of one side: scored and compared on the items of `role`, trained on so many synthetic
+    `rows`."""
     about = next((control.about for known, control in CONTROLS.items() if known == name), "the loop itself")
     return ControlReport(
         name=name,
@@ -146,4 +153,5 @@ def side_report(
         dev=tuple(dev),
         comparison=comparison,
         role=role,
+        score=score,
     )

@@ -1,13 +1,10 @@
-"""What the controls, the stop rule and the feedback came to, in words and rows for the report and the terminal."""
+"""What the controls came to and what to do where nothing was gained, in words for the report and the terminal."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-
 from harness.controls import LOOP
 from harness.records import Comparison
-from harness.reports import ControlReport, RoundReport, RunReport
+from harness.reports import ControlReport, RunReport
 
 QUESTIONS = {
     "static": "feedback",
@@ -17,25 +14,7 @@ QUESTIONS = {
 }
 """What a control lacks, as the subject of a sentence."""
 MANY_SEEDS = 1000
-"""From about so many real examples on the literature reports no gain (Kazdan et al., arXiv 2410.16713: up to 1,024)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptDiff:
-    """How one label's prompt differs from the round before: (" ", "+" or "-", line)."""
-
-    label: str
-    lines: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Dev accuracy of a label under `mixed` before and after a steered round."""
-
-    label: str
-    n: int
-    before: float | None
-    after: float | None
+"""From about so many real examples on no gain is reported (Kazdan et al., arXiv 2410.16713: up to 1,024 they help)."""
 
 
 def control_verdict(one: ControlReport) -> str:
@@ -71,46 +50,10 @@ def nothing_gained(report: RunReport, main: Comparison | None) -> str:
     )
     if seeds >= MANY_SEEDS:
         said += (
-            f" With {seeds:,} real seeds that is what to expect: reported gains end at about a thousand real examples "
-            "(Kazdan et al., arXiv 2410.16713)."
+            f" With {seeds:,} real seeds that is what to expect: synthetic rows are reported to help only while real "
+            "ones number about a thousand at most (Kazdan et al., arXiv 2410.16713, on fine-tuned language models)."
         )
     return f"{said} More rounds of the same are not worth their cost: collect real rows, first for the weakest slices."
-
-
-def prompt_diffs(report: RunReport) -> dict[int, list[PromptDiff]]:
-    """Round → labels whose prompt changed against the round before."""
-    out: dict[int, list[PromptDiff]] = {}
-    for before, after in zip(report.rounds, report.rounds[1:], strict=False):
-        found = [
-            PromptDiff(label, lines)
-            for label, text in after.prompts.items()
-            if (lines := _diff(before.prompts.get(label, ""), text))
-        ]
-        out[after.round] = found
-    return out
-
-
-def _diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    if before == after:
-        return ()
-    lines = difflib.ndiff(before.splitlines(), after.splitlines())
-    return tuple((line[0], line[2:]) for line in lines if line[0] in " +-")
-
-
-def effects(report: RunReport) -> dict[int, list[Effect]]:
-    """Round → dev accuracy of each label before and after it, the most changed first."""
-    out: dict[int, list[Effect]] = {}
-    for before, after in zip(report.rounds, report.rounds[1:], strict=False):
-        old, new = _labels(before), _labels(after)
-        found = [Effect(name, n, old.get(name, (None, 0))[0], value) for name, (value, n) in new.items()]
-        out[after.round] = sorted(found, key=lambda one: -abs((one.after or 0.0) - (one.before or 0.0)))
-    return out
-
-
-def _labels(each: RoundReport) -> dict[str, tuple[float | None, int]]:
-    mixed = each.dev.get("mixed")
-    scores = mixed.slices if mixed else ()
-    return {one.slice.removeprefix("label="): (one.value, one.n) for one in scores if one.slice.startswith("label=")}
 
 
 def control_lines(report: RunReport) -> list[str]:

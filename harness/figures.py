@@ -27,7 +27,15 @@ from harness.reports import FunnelRow, RoundReport, RunReport
 
 MOST_SLICES = 24
 MOST_CONFUSED = 20
-ARM_COLOURS = {"mixed": BLUE, "closed": BLUE, "seeds": VERMILLION, "synthetic": SKY, "real": GREEN, "all_real": GREEN}
+ARM_COLOURS = {
+    "mixed": BLUE,
+    "closed": BLUE,
+    "seeds": VERMILLION,
+    "synthetic": SKY,
+    "real": GREEN,
+    "all_real": GREEN,
+    **dict.fromkeys(("static", "shuffled", "raw", "naive"), ORANGE),
+}
 
 
 def all_figures(report: RunReport) -> dict[str, bytes]:
@@ -109,7 +117,8 @@ def controls_by_round(report: RunReport) -> bytes | None:
     with canvas(3.0) as (figure, png):
         axes = figure.subplots()
         for place, one in enumerate(sides):
-            series = [(number, each.accuracy) for number, each in enumerate(one.dev, start=1) if each.accuracy.value]
+            series = [(number, each.accuracy) for number, each in enumerate(one.dev, start=1)]
+            series = [(number, each) for number, each in series if each.value is not None]
             line(axes, series, colours[place % 5], marks[place % 5], one.name, (place - (len(sides) - 1) / 2) * 0.06)
         numbers = range(1, max(len(one.dev) for one in sides) + 1)
         axes.set_xticks(numbers, [f"round {number}" for number in numbers])

@@ -134,9 +134,15 @@ def _sides(
         return ()
     seeds = len(bench.data.examples[Role.SEEDS])
     dev = [one.report.dev["mixed"] for one in rounds]
+    metric = bench.spec.evaluate.metric
+
+    def score_of(name: str) -> Estimate | None:
+        scored = final.reports.get(name)
+        return None if scored is None else scored.accuracy if metric == "accuracy" else scored.macro_f1
+
     sides = [(LOOP, rounds[-1].harvest, dev), *((one.name, one.harvest, one.dev) for one in controls)]
     return tuple(
-        side_report(name, harvest, on_dev, role, len(equal[name]) - seeds, _against(final, name))
+        side_report(name, harvest, on_dev, role, len(equal[name]) - seeds, _against(final, name), score_of(name))
         for name, harvest, on_dev in sides
     )
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import cast
 
 from eval.slices import AND
-from harness.controlwords import control_lines, control_verdict, effects, nothing_gained, prompt_diffs
+from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
 from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
 from harness.reports import FunnelRow, RunReport, Sample
+from harness.roundwords import effects, gains, least_gain, prompt_diffs
 from harness.store import write_json
 
 ARMS = {
@@ -146,6 +147,8 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
         nothing=nothing_gained(report, main),
         diffs=prompt_diffs(report),
         effects=effects(report),
+        gains=gains(report),
+        least=least_gain(report),
         samples=_samples(report),
         accepted_share=accepted_share(report),
         spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
@@ -158,7 +161,8 @@ def summary_lines(report: RunReport) -> list[str]:
     >>> summary_lines(report)[0]
     'Mixed beat seeds only by 7.0 points of accuracy on the sealed test (79.8 % against 72.8 %, interval …'
     """
-    lines = [headline(report)]
+    nothing = nothing_gained(report, main_comparison(report))
+    lines = [headline(report), *([nothing] if nothing else [])]
     for arm, scored in report.test.items():
         rows = report.training_rows.get(arm)
         trained = "" if rows is None else f", {rows:,} training rows"

@@ -155,7 +155,8 @@ class ControlReport:
     """The loop itself (`closed`) or one with a part taken out (`harness/controls.py`).
 
     `calls` are the generator's; `rows` the synthetic rows that its arm was trained on, the same number on every side;
-    `comparison` is `closed` − this one on the items of `role` (test, or dev where the test stays sealed).
+    `score` (in the metric of the spec) and `comparison`, `closed` − this one, are on the items of `role`: test, or dev
+    where the test stays sealed.
     """
 
     name: str
@@ -168,6 +169,7 @@ class ControlReport:
     dev: tuple[EvalReport, ...]
     comparison: Comparison | None
     role: Role = Role.TEST
+    score: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

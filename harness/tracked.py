@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from harness.records import Cost, Estimate, EvalReport, Gap
+from harness.records import Cost, Estimate, EvalReport, Gap, Role
 from harness.reports import RoundReport, RunReport
 from harness.store import canonical, digest, file_digest
 
@@ -92,6 +92,13 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     for side in report.controls:
         name = f"final/controls/{key_of(side.name)}"
         values |= {f"{name}/calls": side.calls, f"{name}/rows": side.rows}
+        if side.score is not None:
+            values |= _estimate_metrics(f"{name}/{side.role.value}", side.score)
+        if side.comparison is not None and side.role is not Role.TEST:
+            # Under a name of its own: beside runs that opened their test it must not look like one of them.
+            found = side.comparison
+            name = f"{side.role.value}/{key_of(found.a)}_minus_{key_of(found.b)}/{key_of(found.metric)}"
+            values |= _estimate_metrics(f"final/{name}", found.difference)
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
 
 

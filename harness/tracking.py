@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-LAYOUT = 3
+LAYOUT = 4
 """Version of what is logged; a higher one makes `track` log finished runs again."""
 SLICES_TABLE = "slices.json"
 _SETTINGS = {

@@ -203,6 +203,9 @@ def make_round(number: int, **changes: Any) -> RoundReport:
         changes=("Round 1: quotas follow the weights of the matrix.",)
         if number == 1
         else ("GAMMA gets 60 % more candidates: its shrunk error rate on dev is 31 %, the mean is 22 %.",),
+        shots={} if number == 1 else {"length=short": 1.4, "length=long": 0.8},
+        channel={} if number == 1 else {"BETA": {"GAMMA": 0.2}},
+        surplus={} if number == 1 else {"GAMMA": 1.5},
     )
     gain = 0.02 * number
     accepted = sum(row.counts["accepted"] for row in funnel)
@@ -269,9 +272,12 @@ def make_spec(**changes: Any) -> Spec:
     return Spec.model_validate(content | changes)
 
 
-def make_side(name: str, comparison: Comparison | None, rounds: int = 2) -> ControlReport:
+def make_side(name: str, comparison: Comparison | None, rounds: int = 2, score: float | None = None) -> ControlReport:
+    scored = None if score is None else make_estimate(score)
     dev = tuple(make_eval("mixed", Role.DEV, 0.74 + 0.01 * number, 300) for number in range(rounds))
-    return ControlReport(name, f"{name}, made up", 140, 1120, 770, 580, f"dataset-{sha(name)[:16]}", dev, comparison)
+    return ControlReport(
+        name, f"{name}, made up", 140, 1120, 770, 580, f"dataset-{sha(name)[:16]}", dev, comparison, score=scored
+    )
 
 
 def make_change(name: str, change: Change, difference: float) -> SliceChange:
@@ -350,9 +356,9 @@ def make_run_report(**changes: Any) -> RunReport:
         started="2026-01-02T03:04:05Z",
         seconds={"real data": 3.0, "round 1": 166.0, "round 2": 165.5, "test": 12.0},
         controls=(
-            make_side("closed", None),
-            make_side("static", replace(make_comparison("closed", "static", 0.005), p_holm=0.41)),
-            make_side("raw", replace(make_comparison("closed", "raw", 0.135), p_holm=0.0012), rounds=0),
+            make_side("closed", None, score=0.795),
+            make_side("static", replace(make_comparison("closed", "static", 0.005), p_holm=0.41), score=0.79),
+            make_side("raw", replace(make_comparison("closed", "raw", 0.135), p_holm=0.0012), rounds=0, score=0.66),
         ),
         changes=(
             make_change("label=ALPHA", "improved", 0.12),

@@ -150,6 +150,9 @@ def test_controls_have_the_loops_calls_and_rows(finished: Path) -> None:
     drawn = sum(each.planned for each in report.rounds)
     assert {one.candidates for one in report.controls} == {drawn}
     assert len({one.rows for one in report.controls}) == 1
+    assert {one.name: one.score for one in report.controls} == {
+        one.name: report.test[one.name].accuracy for one in report.controls
+    }
     sizes = {arm: report.training_rows[arm] for arm in ("closed", "static", "raw")}
     assert set(sizes.values()) == {report.controls[0].rows + 30}
     claims = [(one.a, one.b) for one in report.comparisons if one.p_holm is not None]

@@ -16,6 +16,7 @@ from mlflow.entities import Run, ViewType
 
 from harness import tracking
 from harness.errors import StoreError
+from harness.records import Role
 from harness.report import write_report
 from harness.reports import Opening, RunReport
 from harness.store import file_digest
@@ -112,6 +113,28 @@ def test_final_values_have_no_step(place: Place) -> None:
     assert metrics["final/cost/usd"] == 0.025
     assert metrics["final/accepted_share"] == pytest.approx(760 / 1272)
     assert values(place, parent, "final/gap/transfer") == [(0, report.gap.transfer.value)]
+
+
+def test_controls_have_a_series_and_final_values(place: Place) -> None:
+    report = make_run_report()
+    parent = place.track(report)
+    metrics = place.client.get_run(parent).data.metrics
+    assert values(place, parent, "control/static/accuracy") == [(1, 0.74), (2, 0.75)]
+    assert "control/raw/accuracy" not in metrics
+    assert metrics["final/closed_minus_static/accuracy"] == pytest.approx(0.005)
+    assert metrics["final/closed_minus_static/accuracy_low"] == pytest.approx(-0.016)
+    assert metrics["final/closed_minus_static/accuracy_high"] == pytest.approx(0.026)
+    assert (metrics["final/controls/static/calls"], metrics["final/controls/static/rows"]) == (140, 580)
+    assert metrics["final/controls/static/test"] == 0.79
+
+
+def test_controls_of_a_run_that_left_its_test_sealed_are_logged_as_dev(place: Place) -> None:
+    sides = tuple(replace(one, role=Role.DEV) for one in make_run_report().controls)
+    metrics = place.client.get_run(place.track(make_run_report(test={}, comparisons=(), controls=sides))).data.metrics
+    assert metrics["final/dev/closed_minus_static/accuracy"] == pytest.approx(0.005)
+    assert metrics["final/controls/static/dev"] == 0.79
+    assert "final/closed_minus_static/accuracy" not in metrics
+    assert "final/controls/static/test" not in metrics
 
 
 def test_children_are_one_level_deep_and_repeat_params_and_tags(place: Place) -> None:

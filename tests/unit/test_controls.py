@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bench_cases import Place, half_good, make_data, spec
-from factories import LABELS, make_comparison, make_round
+from factories import LABELS, make_comparison, make_estimate, make_round
 from fakes import ScriptedLlm, WordStudents
 
 from harness.bench import Bench, Harvest
@@ -216,13 +216,13 @@ def test_a_budget_that_ends_in_a_control_is_said(place: Place) -> None:
 
 def test_the_report_states_calls_and_rows(loop: tuple[Bench, list[Round], ScriptedLlm]) -> None:
     bench, closed, _ = loop
-    compared = make_comparison(LOOP, "static", 0.01)
+    compared, scored = make_comparison(LOOP, "static", 0.01), make_estimate(0.7)
     run = control(bench, "static", closed)
-    found = side_report("static", run.harvest, run.dev, Role.TEST, 30, compared)
+    found = side_report("static", run.harvest, run.dev, Role.TEST, 30, compared, scored)
     size = sum(size for _, size in drawn(closed[-1].harvest))
-    assert (found.name, found.rows, found.comparison) == ("static", 30, compared)
+    assert (found.name, found.rows, found.comparison, found.score) == ("static", 30, compared, scored)
     assert (found.calls, found.candidates) == (size // bench.spec.generate.samples_per_call, size)
     assert found.accepted <= found.candidates
     assert "without feedback" in found.about
     assert found.dev == run.dev
-    assert side_report(LOOP, closed[-1].harvest, [], Role.TEST, 30, None).calls == found.calls
+    assert side_report(LOOP, closed[-1].harvest, [], Role.TEST, 30, None, None).calls == found.calls

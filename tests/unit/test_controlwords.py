@@ -1,10 +1,9 @@
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from factories import make_comparison, make_round, make_run_report, make_side
+from factories import make_comparison, make_run_report, make_side
 
-from harness.controlwords import control_lines, control_verdict, effects, nothing_gained, prompt_diffs
+from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.records import Estimate, Role
 from harness.reports import ControlReport
 
@@ -54,19 +53,3 @@ def test_with_many_seeds_no_gain_is_what_to_expect() -> None:
     assert "Kazdan" not in nothing_gained(report, main)
     many = replace(report, data=replace(report.data, sizes={**report.data.sizes, Role.SEEDS: 1000}))
     assert "With 1,000 real seeds that is what to expect" in nothing_gained(many, main)
-
-
-def test_prompts_are_compared_line_by_line_with_the_round_before() -> None:
-    (found,) = prompt_diffs(make_run_report()).values()
-    assert [one.label for one in found] == ["ALPHA", "BETA", "GAMMA"]
-    assert found[0].lines == ((" ", "Prompt for ALPHA"), ("+", "<i>steered</i>"), (" ", "end"))
-    same: dict[str, Any] = {"prompts": make_round(1).prompts}
-    assert prompt_diffs(make_run_report(rounds=(make_round(1), make_round(2, **same)))) == {2: []}
-
-
-def test_what_a_round_did_is_shown_per_label_most_changed_first() -> None:
-    (found,) = effects(make_run_report()).values()
-    assert {one.label for one in found} == {"ALPHA", "BETA", "GAMMA"}
-    moves = [abs((one.after or 0) - (one.before or 0)) for one in found]
-    assert moves == sorted(moves, reverse=True)
-    assert all(one.n == 100 for one in found)

@@ -14,16 +14,19 @@ from factories import (
     NOTHING,
     make_comparison,
     make_estimate,
+    make_eval,
     make_gap,
     make_round,
     make_run_report,
     make_samples,
+    make_side,
+    make_slice,
     make_spec,
 )
 
 from harness import report as module
 from harness.errors import StoreError
-from harness.records import Cost, Guidance
+from harness.records import Cost, Guidance, Role
 from harness.report import headline, summary_lines, write_report
 from harness.reports import FunnelRow, Opening, RunReport
 from harness.store import read_json
@@ -168,9 +171,18 @@ def test_the_page_says_what_the_issue_asks_for() -> None:
         "Adding the synthetic data helped",
         "Mixed beat seeds only by 7.0 points of accuracy on the sealed test",
         "mixed 820 79.8 % (76.8 to 82.8) 77.8 % (74.8 to 80.8) 1,000 2 0",
-        "mixed − seeds accuracy +7.0 points (+4.9 to +9.1) < .001 .001 3.1",
+        "mixed − seeds claim accuracy +7.0 points (+4.9 to +9.1) < .001 .001 3.1",
         "synthetic − seeds accuracy −1.1 points (−3.2 to +1.0) .410 – 3.1",
-        "static 140 1,120 770 580 +0.5 points (−1.6 to +2.6) .410 3.1",
+        "static 140 1,120 770 580 static, made up",
+        "static 79.0 % (76.0 to 82.0) +0.5 points (−1.6 to +2.6) .410 .410 3.1",
+        "closed 79.5 % (76.5 to 82.5) – – – –",
+        "Did the feedback help? Controls at equal calls and rows",
+        "What each side scored, accuracy on test",
+        "Why it stopped The run stopped because: the round limit (2) is reached.",
+        "round 2 − round 1 accuracy +2.0 points (−0.1 to +4.1) .410 3.1 1,000 yes",
+        "A round counts as better if it gains more than 0.5 points.",
+        "label=GAMMA 28 % → 44 % of the candidates; shown beside BETA; a hint in its prompts; 1.5 times its share",
+        "length=short its seeds shown 1.4 times as often 100",
         "No measurable effect of feedback: closed − static +0.5 points [−1.6, +2.6]; less than 3.1 would",
         "Filtering helps: closed − raw +13.5 points",
         "Transfer gap A made-up sentence on the transfer gap. dialect an AUC of 0.86 more shots",
@@ -429,3 +441,56 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 )
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_controls_on_dev_say_that_dev_flatters_and_lack_what_is_not_known() -> None:
+    none = replace(make_comparison("closed", "static", 0.0), difference=NOTHING)
+    sides = (
+        replace(make_side("closed", None), role=Role.DEV),
+        replace(make_side("static", none), role=Role.DEV),
+        replace(make_side("raw", None), role=Role.DEV),
+    )
+    text = render(make_run_report(test={}, comparisons=(), controls=sides)).text
+    assert "Compared on dev, since the test stayed sealed: the rounds were steered by these items" in text
+    assert "What each side scored, accuracy on dev" in text
+    assert f"static – {NOTHING.note}" in text
+    assert "raw – – – – –" in text
+    assert "static. Not known: there is no comparison of closed with static." in text
+
+
+def test_a_run_without_claims_or_gains_says_so() -> None:
+    text = render(make_run_report(comparisons=(make_comparison("mixed", "seeds", 0.07),), rounds=(make_round(1),))).text
+    assert "No row is a claim of this report." in text
+    assert "Paired gains" not in text
+
+
+@pytest.mark.parametrize(("difference", "says"), [(0.07, ""), (0.01, "bought nothing"), (-0.07, "did harm")])
+def test_nothing_gained_is_said_on_the_page_and_in_the_terminal(difference: float, says: str) -> None:
+    report = make_run_report(comparisons=(make_comparison("mixed", "seeds", difference),))
+    page, lines = render(report).text, summary_lines(report)
+    assert ("No gain shown." in page) == bool(says)
+    assert says in page
+    assert says in lines[1]
+    assert lines[0] == headline(report)
+
+
+def test_prompts_and_steering_with_markup_are_escaped() -> None:
+    evil = "</pre><script>alert(1)</script>"
+    plan = replace(make_round(2).plan, surplus={evil: 1.5}, channel={"BETA": {evil: 0.2}})
+    dev = {"mixed": replace(make_eval("mixed", Role.DEV, 0.8), slices=(make_slice(f"label={evil}", 5, 0.5),))}
+    gain = make_comparison(evil, "round 1", 0.02)
+    rounds = (make_round(1), make_round(2, prompts={evil: evil}, plan=plan, dev=dev, gain=gain, evidence=(evil,)))
+    control = replace(make_side(evil, make_comparison("closed", evil, 0.01)), about=evil)
+    report = make_run_report(rounds=rounds, controls=(make_side("closed", None), control))
+    html = module.render(report, {})
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)") >= 9
+    assert f"+ {evil}" in Page(html).text
+
+
+def test_added_and_removed_lines_are_marked_by_sign_and_by_colour() -> None:
+    prompts = {"ALPHA": "Prompt for ALPHA\nnew"}
+    html = module.render(make_run_report(rounds=(make_round(1), make_round(2, prompts=prompts))), {})
+    assert '<span class="minus">− end\n</span>' in html
+    assert '<span class="plus">+ new\n</span>' in html
+    assert '<span class="same">  Prompt for ALPHA\n</span>' in html
