@@ -22,7 +22,10 @@ from factories import (
 from PIL import Image
 
 from harness import figures
-from harness.records import Role
+from harness.controls import CONTROLS, LOOP
+from harness.controlwords import QUESTIONS
+from harness.records import Estimate, Role
+from harness.report import ARMS
 from harness.reports import FunnelRow
 
 NAMES = ["arms", "gap", "controls", "slices", "confusion", "funnel", "coverage", "cost"]
@@ -79,6 +82,27 @@ def test_controls_are_drawn_where_two_sides_have_rounds() -> None:
     assert figures.controls_by_round(report) != figures.controls_by_round(
         replace(report, controls=(report.controls[0], replace(report.controls[1], name="naive")))
     )
+
+
+def test_a_score_of_zero_is_drawn_and_a_missing_one_left_out() -> None:
+    report = make_run_report()
+    closed, static, _ = report.controls
+
+    def drawn(accuracy: Estimate) -> bytes | None:
+        dev = (static.dev[0], replace(static.dev[1], accuracy=accuracy))
+        return figures.controls_by_round(replace(report, controls=(closed, replace(static, dev=dev))))
+
+    zero, missing = drawn(Estimate(0.0, 0.0, 0.02, 300, "Wilson")), drawn(NOTHING)
+    assert zero is not None
+    assert missing is not None
+    assert zero != missing
+
+
+def test_every_control_has_a_colour_and_an_explanation() -> None:
+    sides = {LOOP, *CONTROLS}
+    assert sides <= set(figures.ARM_COLOURS)
+    assert sides <= set(ARMS)
+    assert set(CONTROLS) == set(QUESTIONS)
 
 
 def test_without_a_pool_only_the_first_gap_panel_is_drawn() -> None:
