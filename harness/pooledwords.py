@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.forecast import Table
-from harness.records import Estimate
+from harness.records import Estimate, Role
 from harness.replicates import PooledDifference, Replicates
 
 COLUMNS = ("comparison", "mean", "over items", "with seed noise", "p", "p, adjusted", "detectable", "by seed")
 HOW = (
     "p and detectable allow for items and training seeds, as the interval with seed noise does; adjusted (Holm) are "
     "the {claims} claims."
+)
+ON_DEV = (
+    "The test splits stayed sealed (evaluate.test is false), so this is dev, which steered the rounds: it flatters the "
+    "loop. Good for choosing between variants, no result."
 )
 
 
@@ -37,7 +41,8 @@ def pooled_tables(pooled: Replicates) -> list[Table]:
 
 def pooled_lines(pooled: Replicates) -> list[str]:
     """How the figures are meant, what each control says, and the gap recovered."""
-    said = [HOW.format(claims=pooled.claims)] + [pooled_verdict(one) for one in pooled.controls.values()]
+    said = [] if pooled.role is Role.TEST else [ON_DEV]
+    said += [HOW.format(claims=pooled.claims), *(pooled_verdict(one) for one in pooled.controls.values())]
     share = pooled.recovered
     if share.items.value is None or share.items.low is None or share.items.high is None:
         return [*said, f"gap recovered: {share.items.note}"]

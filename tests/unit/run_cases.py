@@ -23,12 +23,14 @@ ITEMS = 100
 NAMES = list(LABELS)
 
 
-def finish(store: Store, seed: int, right: Mapping[str, int]) -> RunReport:
-    """A finished run of `seed` in which arm `a` is right on the first `right[a]` of 100 test items of its own."""
+def finish(store: Store, seed: int, right: Mapping[str, int], *, sealed: bool = False) -> RunReport:
+    """A finished run of `seed` in which arm `a` is right on the first `right[a]` of 100 test items of its own; of 100
+    dev items where the test stayed `sealed`."""
+    role = Role.DEV if sealed else Role.TEST
     examples = tuple(
         Example(f"real-{seed:04}{i:08}", f"test item {seed} {i}", NAMES[i % 3], {}, Origin.REAL) for i in range(ITEMS)
     )
-    split = store.once("split", 1, lambda folder: _write_split(folder, seed, examples), inputs={}, seed=seed)
+    split = store.once("split", 1, lambda folder: _write_split(folder, seed, role, examples), inputs={}, seed=seed)
     evaluation = store.once(
         "evaluation", 1, lambda folder: _write_predictions(folder, examples, right), inputs=dict(right), seed=seed
     )
@@ -38,14 +40,15 @@ def finish(store: Store, seed: int, right: Mapping[str, int]) -> RunReport:
         plain,
         seed=seed,
         rounds=tuple(replace(each, dataset=_dataset(store, each.round, seed)) for each in plain.rounds),
-        test={arm: replace(plain.test["mixed"], arm=arm) for arm in right},
+        test={} if sealed else {arm: replace(plain.test["mixed"], arm=arm) for arm in right},
         artefacts={"split": split.id, "evaluation": evaluation.id}
         | {f"adapter/{arm}": ident for arm, ident in adapters.items()},
     )
     ident, _ = store.id_of("run", 1, {}, {}, seed)
     report = replace(draft, id=ident)
     store.once("run", 1, lambda folder: write_json(folder / REPORT, RunReport, report), inputs={}, seed=seed)
-    TestSeal(split.id, sha(str(seed)), split / role_file(Role.TEST)).open(store, ident, decision_of(adapters))
+    if not sealed:
+        TestSeal(split.id, sha(str(seed)), split / role_file(Role.TEST)).open(store, ident, decision_of(adapters))
     return report
 
 
@@ -61,15 +64,15 @@ def _dataset(store: Store, number: int, seed: int) -> str:
     ).id
 
 
-def _write_split(folder: Path, seed: int, test: tuple[Example, ...]) -> None:
-    sizes = {role: len(test) if role is Role.TEST else 0 for role in Role}
+def _write_split(folder: Path, seed: int, scored: Role, examples: tuple[Example, ...]) -> None:
+    sizes = {role: len(examples) if role is scored else 0 for role in Role}
     hashes = {role: sha(str(seed)) for role in Role}
     write_json(folder / "info.json", SplitInfo, SplitInfo("split-x", sizes, hashes, {}, {}))
     write_json(folder / "warnings.json", tuple[str, ...], ())
     write_json(folder / "slicer.json", Slicer, Slicer(None, None))
     write_json(folder / "clusters.json", Clusters, Clusters())
     for role in Role:
-        write_examples(folder / role_file(role), test if role is Role.TEST else ())
+        write_examples(folder / role_file(role), examples if role is scored else ())
 
 
 def _write_predictions(folder: Path, examples: tuple[Example, ...], right: Mapping[str, int]) -> None:

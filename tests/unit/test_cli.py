@@ -448,12 +448,14 @@ def test_a_further_look_needs_words(place: Place, reason: str) -> None:
     assert refused(place("run", str(place.task()), "--reopen-test", reason)).startswith("--reopen-test '")
 
 
-def test_runs_that_left_the_test_sealed_are_not_pooled(place: Place) -> None:
+def test_runs_that_left_the_test_sealed_are_pooled_on_dev_and_say_so(place: Place) -> None:
+    store = Store(place.folder / "runs")
     stub_page(place.monkeypatch)
-    use_finished(place, {seed: make_run_report(test={}, comparisons=(), openings=()) for seed in (0, 1)})
+    use_finished(place, {seed: finish(store, seed, {"seeds": 60, "mixed": 70}, sealed=True) for seed in (0, 1)})
     done = place("run", str(place.task()), *QUIET, "--seeds", "0,1")
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("The test splits stayed sealed (`evaluate.test` is false), so there is nothing to pool.\n")
+    assert "2 seeds pooled, accuracy on dev" in done.out
+    assert "no result" in done.out
 
 
 def failing(error: BaseException) -> Callable[..., Any]:

@@ -12,7 +12,8 @@ from run_cases import ITEMS, finish
 
 from eval.intervals import Pooled, holm
 from harness.errors import DataError, LeakageError, StoreError
-from harness.pooledwords import pooled_lines, pooled_verdict
+from harness.pooledwords import ON_DEV, pooled_lines, pooled_verdict
+from harness.records import Role
 from harness.replicates import PooledDifference, PooledFile, pool, scored_run, write_pooled
 from harness.seal import openings
 from harness.store import Store, read_json
@@ -62,11 +63,12 @@ def test_controls_are_pooled_against_the_loop_and_not_against_seeds(store: Store
 
 
 def test_runs_that_left_the_test_sealed_are_pooled_on_dev_and_open_nothing(store: Store) -> None:
-    report = finish(store, 0, ZERO)
-    looks = openings(store)
-    sealed = replace(report, test={})
-    assert scored_run(sealed, store).examples == ()
-    assert openings(store) == looks
+    reports = [finish(store, 0, ZERO, sealed=True), finish(store, 1, ONE, sealed=True)]
+    pooled = pool(reports, store, "accuracy", 200)
+    assert pooled.role is Role.DEV
+    assert pooled.differences["mixed"].pooled.per_run == pytest.approx((0.10, 0.20))
+    assert pooled_lines(pooled)[0] == ON_DEV
+    assert openings(store) == ()
 
 
 def test_one_run_has_no_seed_noise_to_show(store: Store) -> None:
