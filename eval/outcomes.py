@@ -1,7 +1,7 @@
-"""Predictions laid beside the items they answer, and the two scores as functions of sums over items.
+"""Predictions laid beside the items they answer, and the scores as functions of sums over items.
 
-Accuracy and macro-F1 depend on the items only through counts (items right, items per label, …). So an item
-becomes one row of small counts, a bootstrap resample becomes one row of weighted sums, and thousands of
+All scores depend on the items only through sums (items right, items per label, shares of an answer, …). So an item
+becomes one row of small numbers, a bootstrap resample becomes one row of weighted sums, and thousands of
 resamples are scored in one matrix product (`eval.intervals.bootstrap`).
 """
 
@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.answers import SCORES, same
 from harness.records import Example, Prediction, Status
 
-Metric = Literal["accuracy", "macro_f1"]
+Metric = Literal["accuracy", "macro_f1", "token_f1", "rouge_l", "json_fields"]
 METRICS: tuple[Metric, ...] = ("accuracy", "macro_f1")
+"""For labels."""
+ANSWER_METRICS: tuple[Metric, ...] = ("accuracy", *SCORES)
+"""For answers in text (`eval.answers`); `accuracy` is then the share of exact matches."""
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -57,8 +61,10 @@ def align(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tup
 
 
 def is_right(example: Example, prediction: Prediction) -> bool:
-    """Whether the model answered, and with the gold label."""
-    return prediction.status is Status.OK and prediction.label == example.label
+    """Whether the model answered, and with the gold label, or with the gold answer where the item has one."""
+    if prediction.status is not Status.OK:
+        return False
+    return same(example.answer, prediction.answer or "") if example.answer else prediction.label == example.label
 
 
 def rights(examples: Sequence[Example], predictions: Sequence[Prediction]) -> BoolArray:
@@ -69,10 +75,11 @@ def rights(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Bo
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """What each item adds to the counts behind a metric, for one or several arms that answered the same items.
+    """What each item adds to the sums behind a metric, for one or several arms that answered the same items.
 
-    `rows` has shape (n, m). For accuracy m = 1 + arms: a one, then one column per arm that is 1 where the arm
-    is right. For macro-F1 m = k·(1 + 2·arms) with k gold labels: gold, then per arm the hits and the answers.
+    `rows` has shape (n, m). For a mean over items m = 1 + arms: a one, then one column per arm with the item's score,
+    which for accuracy is 1 where the arm is right. For macro-F1 m = k·(1 + 2·arms) with k gold labels: gold, then per
+    arm the hits and the answers.
     """
 
     metric: Metric
@@ -95,13 +102,13 @@ def item_counts(
     `labels` are the columns of macro-F1; the gold labels of the examples when not given. Raises ValueError as
     `align` does, and for an unknown metric.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}: allowed are {', '.join(METRICS)}")
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric {metric!r}: allowed are {', '.join(get_args(Metric))}")
     answers = [align(examples, arm) for arm in arms]
-    if metric == "accuracy":
+    if metric != "macro_f1":
         columns = [np.ones(len(examples))]
         columns += [
-            np.array([is_right(one, answer) for one, answer in zip(examples, arm, strict=True)], dtype=np.float64)
+            np.array([_item_score(metric, one, answer) for one, answer in zip(examples, arm, strict=True)], dtype=float)
             for arm in answers
         ]
         return ItemCounts(metric, len(arms), np.stack(columns, axis=1))
@@ -113,6 +120,12 @@ def item_counts(
         answered = _one_hot([one.label if one.status is Status.OK else None for one in arm], index)
         blocks += [gold * answered, answered]
     return ItemCounts(metric, len(arms), np.concatenate(blocks, axis=1))
+
+
+def _item_score(metric: Metric, example: Example, prediction: Prediction) -> float:
+    if metric in ("accuracy", "macro_f1"):
+        return float(is_right(example, prediction))
+    return SCORES[metric](example.answer, prediction.answer or "") if prediction.status is Status.OK else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +185,7 @@ def scores(metric: Metric, arms: int, sums: FloatArray) -> FloatArray:
     (resampled) gold; an answer with a label that no gold item has costs its item a hit and adds no class.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        if metric == "accuracy":
+        if metric != "macro_f1":
             return sums[..., 1:] / sums[..., :1]
         k = sums.shape[-1] // (1 + 2 * arms)
         gold = sums[..., None, :k]

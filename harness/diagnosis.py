@@ -53,7 +53,8 @@ def diagnose(
 def _label_noise(
     bench: Bench, accepted: Sequence[Example], adapters: Mapping[str, Artefact], dev: Sequence[Example]
 ) -> LabelNoise | None:
-    if REFERENCE_MODEL not in adapters:
+    if REFERENCE_MODEL not in adapters or bench.spec.task.answer:
+        # The correction for the model's own errors counts them per label, and free answers have none.
         return None
     on_made, on_dev = (bench.students.predict(adapters[REFERENCE_MODEL], examples) for examples in (accepted, dev))
     return label_noise(

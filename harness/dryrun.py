@@ -119,10 +119,18 @@ def stand_ins(spec: Spec, items: Sequence[Item]) -> list[Example]:
             if own:
                 item = own[index % len(own)]
                 cut = slicer.of(item.text, label, item.columns)
-                seeds.append(Example(ident, item.text, label, cut, Origin.REAL))
+                seeds.append(Example(ident, item.text, label, cut, Origin.REAL, item.answer, item.context))
             else:
-                seeds.append(Example(ident, invented, label, {}, Origin.REAL))
+                seeds.append(Example(ident, invented, label, {}, Origin.REAL, *_invented(spec, label)))
     return seeds
+
+
+def _invented(spec: Spec, label: str) -> tuple[str, str]:
+    """Answer and context of a stand-in: of some length where the task has them."""
+    rule = spec.task.answer
+    return (
+        ("", "") if rule is None else (f"{label} {'word ' * (rule.max_words // 4)}", "context " if rule.context else "")
+    )
 
 
 def _requests(plan: Plan, seeds: Sequence[Example], spec: Spec) -> tuple[Request, ...]:

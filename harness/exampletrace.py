@@ -48,6 +48,9 @@ class Judged:
             if verdict.decision is Decision.DROP:
                 return f"dropped by {verdict.filter}: {verdict.reason}"
         label = self.label(asked)
+        answer = next((verdict.answer for verdict in reversed(self.verdicts) if verdict.answer), None)
+        if answer is not None:
+            return f"kept as {label} with another answer: {answer}"
         return f"kept as {label}" if label == asked else f"relabelled from {asked} to {label}"
 
 
@@ -112,7 +115,8 @@ def _what(row: Row) -> list[tuple[str, str]]:
     place = ("asked in", f"round {row.round}, wave {row.wave + 1}, answer {row.index + 1} of call {row.call}")
     if isinstance(row, ParseFailure):
         return [("answer", row.raw or "(none)"), ("cell", row.cell), place]
-    return [("text", row.example.text), ("asked label", row.example.label), ("cell", row.cell), place]
+    answer = [("answer", row.example.answer)] if row.example.answer else []
+    return [("text", row.example.text), *answer, ("asked label", row.example.label), ("cell", row.cell), place]
 
 
 def _outcome(row: Row, judged: Sequence[Judged]) -> str:
@@ -190,7 +194,8 @@ def _verdict_node(shelf: Shelf, judged: Judged, row: Candidate) -> Node:
 
 def _verdict_words(verdict: Verdict) -> str:
     """`drop: near duplicate (score 0.953; cosine 0.953 to real-1f0c…; version 1)`"""
-    decision = f"relabel to {verdict.label}" if verdict.decision is Decision.RELABEL else verdict.decision.value
+    instead = verdict.answer or verdict.label
+    decision = f"relabel to {instead}" if verdict.decision is Decision.RELABEL else verdict.decision.value
     details = [
         *([f"score {verdict.score:.3f}"] if verdict.score is not None else []),
         *([verdict.evidence] if verdict.evidence else []),

@@ -24,6 +24,7 @@ from harness.canvas import (
 from harness.progress import OTHER
 from harness.records import Estimate, EvalReport, SliceScore
 from harness.reports import FunnelRow, RoundReport, RunReport
+from harness.scorewords import named_scores
 
 MOST_SLICES = 24
 MOST_CONFUSED = 20
@@ -58,7 +59,8 @@ def all_figures(report: RunReport) -> dict[str, bytes]:
 
 
 def arms(report: RunReport) -> bytes | None:
-    """Accuracy (filled) and macro-F1 (hollow) of every arm on test with their intervals; None without a test."""
+    """Two scores of every arm on test with their intervals: accuracy (filled) and macro-F1 (hollow), or exact match and
+    token F1; None without a test."""
     scored = [evaluation for evaluation in report.test.values() if evaluation.accuracy.value is not None]
     if not scored:
         return None
@@ -67,7 +69,7 @@ def arms(report: RunReport) -> bytes | None:
         for row, evaluation in enumerate(scored):
             colour = ARM_COLOURS.get(evaluation.arm, GREY)
             dot(axes, evaluation.accuracy, row - 0.14, colour, filled=True)
-            dot(axes, evaluation.macro_f1, row + 0.18, colour, filled=False)
+            dot(axes, list(evaluation.scores.values())[1], row + 0.18, colour, filled=False)
             written = f"{100 * (evaluation.accuracy.value or 0):.1f} %"
             axes.text(1.02, row, written, va="center", transform=axes.get_yaxis_transform())
         seeds = report.test.get("seeds")
@@ -75,7 +77,8 @@ def arms(report: RunReport) -> bytes | None:
             axes.axvline(seeds.accuracy.value, color=VERMILLION, linewidth=1, linestyle=(0, (4, 3)))
         name_rows(axes, [evaluation.arm for evaluation in scored])
         percent_axis(axes, "x")
-        axes.set_xlabel("filled: accuracy; hollow: macro-F1; dashed: seeds only")
+        filled, hollow, *_ = named_scores(scored[0])
+        axes.set_xlabel(f"filled: {filled}; hollow: {hollow}; dashed: seeds only")
     return png.getvalue()
 
 

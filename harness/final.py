@@ -138,7 +138,7 @@ def _sides(
 
     def score_of(name: str) -> Estimate | None:
         scored = final.reports.get(name)
-        return None if scored is None else scored.accuracy if metric == "accuracy" else scored.macro_f1
+        return None if scored is None else scored.score(metric)
 
     sides = [(LOOP, rounds[-1].harvest, dev), *((one.name, one.harvest, one.dev) for one in controls)]
     return tuple(

@@ -107,7 +107,7 @@ def forecast(spec: Spec, items: Sequence[Item] = ()) -> Forecast:
             Limit("usd", budget.usd, expected.usd, most.usd),
         ),
         trainings=_trainings(spec),
-        steps=spec.train.steps,
+        steps=_steps(spec),
         notes=tuple(_notes(spec, rehearsal, len(items))),
     )
 
@@ -140,6 +140,14 @@ def _trainings(spec: Spec) -> dict[str, int]:
     own = [name for name in spec.evaluate.controls if CONTROLS[name].own_calls]
     out |= {f"control {name}, each round": rounds * (1 + passes) for name in own}
     return out | {f"{name} at equal rows": 1 for name in (LOOP, *spec.evaluate.controls) if spec.evaluate.controls}
+
+
+def _steps(spec: Spec) -> int:
+    """Optimiser steps of the largest training, at most."""
+    if spec.task.answer is None:
+        return spec.train.steps
+    rows = spec.data.split.seeds + max(spec.data.split.pool, spec.generate.accepted_per_round * spec.stop.max_rounds)
+    return spec.causal.steps_for(rows)
 
 
 def _cut_rounds(spec: Spec) -> int:

@@ -31,7 +31,7 @@ from harness.llm.client import open_client
 from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import OTHER, Progress, Watch
-from harness.real import load_real, source_digest
+from harness.real import RealData, load_real, source_digest
 from harness.records import Cost, Plan, Role
 from harness.reports import RoundReport, RunReport
 from harness.rounds import harvest
@@ -42,7 +42,10 @@ from harness.stopping import Round, best_round, evidence_of, gain_of, judged, st
 from harness.store import Store, read_json, write_json
 from harness.timing import TimedEmbedder, TimedLlm
 from harness.train import students
+from harness.train.causal_base import find_base
 from harness.train.students import Students, student_digest
+from harness.train.writers import Writers
+from harness.voting import Voters
 
 VERSION = 2
 REPORT = "report.json"
@@ -79,8 +82,8 @@ def _identity(spec: Spec, base: Path) -> dict[str, object]:
     return {
         "spec": resolved(spec),
         "source": source_digest(spec, base),
-        "student": student_digest(spec, base),
-        "versions": {**STAGE_VERSIONS, "templates": templates_digest()},
+        "student": find_base(spec.causal.model, base).digest if spec.task.answer else student_digest(spec, base),
+        "versions": {**STAGE_VERSIONS, "templates": templates_digest(answers=spec.task.answer is not None)},
     }
 
 
@@ -173,13 +176,23 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     for warning in data.warnings:
         watch.note(warning)
     data = await with_cells(spec, data, embedder, llm, store, watch)
-    students = Students(spec, store, embedder, device, watch, base)
-    rule = spec.filters.consistency
-    seeds = data.examples[Role.SEEDS]
-    split = data.artefact.id
-    fitted = CrossFitted(students, seeds, rule.folds, spec.seed, split) if rule.enabled else None
-    gate = await gate_of(spec, seeds, split, llm, store, watch)
+    if spec.task.answer:
+        students = Writers(spec, store, device, watch, base)
+    else:
+        students = Students(spec, store, embedder, device, watch, base)
+    fitted = _fitted(spec, students, data)
+    gate = await gate_of(spec, data.examples[Role.SEEDS], data.artefact.id, llm, store, watch)
     return Bench(spec, store, data, embedder, students, fitted, gate, llm, watch)
+
+
+def _fitted(spec: Spec, students: Students | Writers, data: RealData) -> CrossFitted | Voters | None:
+    """Who reads the candidates: students on folds of the seeds."""
+    rule, seeds, split = spec.filters.consistency, data.examples[Role.SEEDS], data.artefact.id
+    if not rule.enabled:
+        return None
+    if isinstance(students, Writers):
+        return Voters(students, seeds, rule.folds, spec.seed, split)
+    return CrossFitted(students, seeds, rule.folds, spec.seed, split)
 
 
 async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round], best: int, mark: _Mark) -> Round:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.bench import Harvest, Wave
 from harness.filters import enabled
 from harness.filters.funnel import funnel
-from harness.records import Decision, Verdict
+from harness.records import Candidate, Decision, Example, Verdict
 from harness.reports import FunnelRow, Sample
 from harness.spec import Spec
 
@@ -41,7 +41,7 @@ def faults_of(own: Sequence[Wave], now: Harvest, spec: Spec) -> list[str]:
 def samples_of(now: Harvest) -> tuple[Sample, ...]:
     """A few candidates of the last round for each outcome (kept, relabelled, dropped by each filter), first by id."""
     newest = now.waves[-1].round if now.waves else 0
-    labels = {example.id: example.label for example in now.sieved.accepted}
+    accepted = {example.id: example for example in now.sieved.accepted}
     verdicts: dict[str, list[Verdict]] = {}
     for verdict in now.sieved.verdicts:
         verdicts.setdefault(verdict.candidate, []).append(verdict)
@@ -54,9 +54,21 @@ def samples_of(now: Harvest) -> tuple[Sample, ...]:
         outcome = _outcome(own)
         if shown.get(outcome, 0) < SAMPLES:
             shown[outcome] = shown.get(outcome, 0) + 1
-            text = HIDDEN if outcome == "dropped by leakage" else one.example.text
-            out.append(Sample(text, one.example.label, labels.get(one.id), one.example.slices, own))
+            out.append(_sample(one, accepted.get(one.id), own, hidden=outcome == "dropped by leakage"))
     return tuple(out)
+
+
+def _sample(one: Candidate, kept: Example | None, verdicts: tuple[Verdict, ...], *, hidden: bool) -> Sample:
+    made = one.example
+    return Sample(
+        HIDDEN if hidden else made.text,
+        made.label,
+        kept.label if kept else None,
+        made.slices,
+        verdicts,
+        "" if hidden else made.answer,
+        (kept.answer or None) if kept else None,
+    )
 
 
 def _outcome(verdicts: Sequence[Verdict]) -> str:

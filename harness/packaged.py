@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import quantiles
 from typing import Literal
 
-from harness.catalogue import DOMAINS, SENTIMENT, TREC, verified
+from harness.catalogue import DISFL_QA, DOMAINS, SENTIMENT, TREC, Packaged, verified
 from harness.tables import Table
 
 NEUTRAL_BELOW = 0.5
@@ -17,9 +20,25 @@ answer, so |mean| < 0.5 is neutral (18 % of the texts) and the sign decides othe
 CONFLICT = "two labels for one text"
 
 
-def read_packaged(name: Literal["trec", "sentiment"]) -> Table:
+PackagedName = Literal["trec", "sentiment", "trec_fields", "disfl_qa"]
+SOURCES: Mapping[PackagedName, Packaged] = {
+    "trec": TREC,
+    "sentiment": SENTIMENT,
+    "trec_fields": TREC,
+    "disfl_qa": DISFL_QA,
+}
+"""What of the catalogue each set is read from."""
+
+
+def read_packaged(name: PackagedName) -> Table:
     """Rows of a packaged set. Raises `MissingPackageError`, `DataError` (file changed)."""
-    return read_trec() if name == "trec" else read_sentiment()
+    readers: dict[PackagedName, Callable[[], Table]] = {
+        "trec": read_trec,
+        "sentiment": read_sentiment,
+        "trec_fields": read_trec_fields,
+        "disfl_qa": read_disfl_qa,
+    }
+    return readers[name]()
 
 
 def read_trec() -> Table:
@@ -46,6 +65,16 @@ def read_trec() -> Table:
     )
 
 
+def read_trec_fields() -> Table:
+    """TREC as structured extraction: `text`, `answer` (JSON with the coarse `type`, the fine `entity`), and `type`."""
+    table = read_trec()
+    rows: list[dict[str, object]] = []
+    for row in table.rows:
+        kind, _, entity = str(row["fine"]).partition(":")
+        rows.append({"text": row["text"], "answer": json.dumps({"type": kind, "entity": entity}), "type": kind})
+    return replace(table, name="trec_fields", columns=("text", "answer", "type"), rows=tuple(rows))
+
+
 def read_sentiment() -> Table:
     """Rated sentences: `text`, `label` (negative, neutral, positive), `domain` (amazon, movie, nyt, tweet) and
     `disagreement` (thirds of the ratings' standard deviation: low, medium, high; unknown where it cannot be had)."""
@@ -66,6 +95,20 @@ def read_sentiment() -> Table:
         row["disagreement"] = _third(spread, low, high)
     columns = ("text", "label", "domain", "disagreement")
     return Table("sentiment", columns, tuple(rows), "row", tuple(range(1, len(rows) + 1)))
+
+
+def read_disfl_qa() -> Table:
+    """Disfl-QA: `passage`, `question` (with a slip that the speaker corrects), `answer` (words of the passage, up to
+    tokenisation, or `unknown` where it holds none) and `passage_length` (thirds of the word count)."""
+    (path,) = verified(DISFL_QA)
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    rows: list[dict[str, object]] = [{name: text.strip() for name, text in json.loads(line).items()} for line in lines]
+    words = [len(str(row["passage"]).split()) for row in rows]
+    low, high = quantiles(words, n=3)
+    for row, count in zip(rows, words, strict=True):
+        row["passage_length"] = "short" if count <= low else "medium" if count <= high else "long"
+    columns = ("passage", "question", "answer", "passage_length")
+    return Table("disfl_qa", columns, tuple(rows), "line", tuple(range(1, len(rows) + 1)))
 
 
 def polarity(mean: float) -> str:

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
-from harness.catalogue import CATALOGUE
 from harness.clean import Item, clean
 from harness.clusters import Clusters, fit
 from harness.embed import Embedder
 from harness.errors import StoreError
 from harness.grouping import group
-from harness.packaged import read_packaged
+from harness.packaged import SOURCES, read_packaged
 from harness.records import Example, Origin, Role
 from harness.reports import SplitInfo
 from harness.seal import HeldOutTexts, Opened, Opening, TestSeal, openings, read_examples, role_file, write_examples
@@ -97,7 +96,7 @@ def source_digest(spec: Spec, base: Path) -> str:
     source = spec.data.source
     match source:
         case PackagedSource():
-            return CATALOGUE[source.name].digest
+            return SOURCES[source.name].digest
         case FileSource():
             return file_digest(existing(source.path, base, folder=False))
         case SavedSource():
@@ -120,6 +119,7 @@ def load_real(spec: Spec, base: Path, store: Store, embedder: Embedder) -> RealD
     inputs = {
         "data": data,
         "labels": sorted(spec.task.labels),
+        **_answer_inputs(spec),
         "source": source_digest(spec, base),
         "embedder": embedder.id,
     }
@@ -142,6 +142,14 @@ def load_real(spec: Spec, base: Path, store: Store, embedder: Embedder) -> RealD
         write_json(folder / WARNINGS, tuple[str, ...], (*cleaned.warnings, *drawn.warnings))
 
     return read_split(store.once(STAGE, VERSION, build, inputs=inputs, seed=seed))
+
+
+def _answer_inputs(spec: Spec) -> dict[str, object]:
+    """What of the answer's rule decides on rows and their labels; nothing for a task of labels."""
+    rule = spec.task.answer
+    if rule is None:
+        return {}
+    return {"answer": rule.model_dump(mode="json", exclude={"about", "noun"}), "kinds": list(spec.task.labels)}
 
 
 def read_split(artefact: Artefact) -> RealData:
@@ -186,7 +194,15 @@ def _learn(
 def _sliced(items: Sequence[Item], vectors: NDArray[np.float32], slicer: Slicer, clusters: Clusters) -> list[Example]:
     nearest = [{"cluster": name} for name in clusters.assign(vectors)] if clusters.found else [{} for _ in items]
     return [
-        Example(item.id, item.text, item.label, slicer.of(item.text, item.label, item.columns) | own, Origin.REAL)
+        Example(
+            item.id,
+            item.text,
+            item.label,
+            slicer.of(item.text, item.label, item.columns) | own,
+            Origin.REAL,
+            item.answer,
+            item.context,
+        )
         for item, own in zip(items, nearest, strict=True)
     ]
 
@@ -210,5 +226,6 @@ def _write(
 
 
 def content_hash(examples: Sequence[Example]) -> str:
-    """sha256 over (id, text, label) of the examples sorted by id: changes with any of them, not with the slices."""
-    return digest(sorted([example.id, example.text, example.label] for example in examples))
+    """sha256 over (id, text, label, and answer and context where there are any) of the examples sorted by id: changes
+    with any of them, not with the slices."""
+    return digest(sorted(example.content for example in examples))

@@ -44,13 +44,30 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled text, e.g. `Example("real-1f0c…", "Who wrote Emma ?", "HUM", {"fine": "HUM:ind"}, Origin.REAL)`."""
+    """One labelled text, e.g. `Example("real-1f0c…", "Who wrote Emma ?", "HUM", {"fine": "HUM:ind"}, Origin.REAL)`.
+
+    Where the task is to answer in text (`task.answer` in the spec), `answer` is the gold answer, `context` what it is
+    drawn from, e.g. a passage ("" where there is none), and `label` the kind of the answer (`answerable`).
+    """
 
     id: str
     text: str
     label: str
     slices: Mapping[str, str]
     origin: Origin
+    answer: str = ""
+    context: str = ""
+
+    @property
+    def target(self) -> str:
+        """What a student learns to give for the text."""
+        return self.answer or self.label
+
+    @property
+    def content(self) -> list[str]:
+        """What makes it this example, for digests: id, text and label, and answer and context where there are any."""
+        more = [self.answer, self.context] if self.answer else []
+        return [self.id, self.text, self.label, *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +159,8 @@ class ParseFailure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one filter says of one candidate. `label` is set when the decision is RELABEL.
+    """What one filter says of one candidate. `label` is set when the decision is RELABEL, and `answer` beside it where
+    the task is to answer in text.
 
     `evidence` names what the reason rests on, e.g. `"cosine .97 to real-1f0c…"`; it never holds held-out text.
     """
@@ -155,6 +173,7 @@ class Verdict:
     score: float | None = None
     label: str | None = None
     evidence: str = ""
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +200,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer for one example; `score` is its probability for `label`."""
+    """A model's answer for one example; `score` is its probability for `label`.
+
+    Where the task is to answer in text, `answer` is the text and `label` its kind.
+    """
 
     example: str
     status: Status
     label: str | None
     score: float | None
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +319,11 @@ class LabelNoise:
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """One model (`arm`) on one split. `confusion[gold][predicted]` counts items; `""` is "no answer"."""
+    """One model (`arm`) on one split. `confusion[gold][predicted]` counts items; `""` is "no answer".
+
+    For answers in text `accuracy` is the share of exact matches, `answers` holds the mean of the other scores by name
+    (`token_f1`, …), and `macro_f1` and `confusion` are about the answers' kinds.
+    """
 
     arm: str
     role: Role
@@ -310,6 +337,19 @@ class EvalReport:
     macro_f1: Estimate
     slices: tuple[SliceScore, ...]
     confusion: Mapping[str, Mapping[str, int]]
+    answers: Mapping[str, Estimate] = field(default_factory=dict[str, Estimate])
+
+    @property
+    def scores(self) -> dict[str, Estimate]:
+        """All scores by name, the one by which items are right first."""
+        return {"accuracy": self.accuracy, **self.answers, "macro_f1": self.macro_f1}
+
+    def score(self, metric: str) -> Estimate:
+        """The score of this name. Raises KeyError that lists those there are."""
+        known = self.scores
+        if metric not in known:
+            raise KeyError(f"the report of arm {self.arm!r} has no score {metric!r}; there are {sorted(known)}")
+        return known[metric]
 
 
 DevReport = NewType("DevReport", EvalReport)

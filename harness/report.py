@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
 from harness.reports import FunnelRow, RunReport, Sample
 from harness.roundwords import effects, gains, least_gain, prompt_diffs
+from harness.scorewords import has_answers, named_scores, score_name
 from harness.store import write_json
 
 ARMS = {
@@ -132,14 +134,16 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
         headline=_unbroken(headline)(report),
         verdict=verdict(main),
         main=main,
-        metric=metric_name(main_metric(report)),
+        metric=main_metric(report),
+        scores=named_scores,
+        dev_scores=list(_dev_scores(report)),
         arms=ARMS,
         gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
         pictures={
             name: (*PICTURES[name], base64.b64encode(png).decode("ascii"), *_size(png))
             for name, png in pictures.items()
         },
-        metric_name=metric_name,
+        metric_name=partial(score_name, answers=has_answers(report)),
         funnel_totals=funnel_totals,
         drop_reasons=drop_reasons,
         slices=paired_slices(*before_and_after(report)),
@@ -167,7 +171,7 @@ def summary_lines(report: RunReport) -> list[str]:
         rows = report.training_rows.get(arm)
         trained = "" if rows is None else f", {rows:,} training rows"
         lines.append(
-            f"  {arm:<10} accuracy {interval(scored.accuracy)}, macro-F1 {interval(scored.macro_f1)}"
+            f"  {arm:<10} {', '.join(f'{name} {interval(one)}' for name, one in named_scores(scored).items())}"
             f" (n = {scored.n:,}{trained})"
         )
     for name, (title, _) in GAPS.items():
@@ -199,7 +203,7 @@ def verdict(main: Comparison | None) -> str:
 
 
 def main_metric(report: RunReport) -> str:
-    """The metric that gaps and the stop rule used: `accuracy` or `macro_f1`."""
+    """The metric that gaps and the stop rule used, e.g. `accuracy`."""
     evaluate = report.spec.get("evaluate")
     chosen = cast("Mapping[str, object]", evaluate).get("metric") if isinstance(evaluate, Mapping) else None
     return str(chosen or "accuracy")
@@ -237,7 +241,8 @@ def outcome(sample: Sample) -> str:
     """`kept`, `relabelled` or `dropped`."""
     if sample.final_label is None:
         return "dropped"
-    return "kept" if sample.final_label == sample.asked_label else "relabelled"
+    same = sample.final_label == sample.asked_label and (sample.final_answer or "") == sample.answer
+    return "kept" if same else "relabelled"
 
 
 def deciding(sample: Sample) -> tuple[Verdict, ...]:
@@ -292,22 +297,29 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def metric_name(metric: str) -> str:
-    return {"macro_f1": "macro-F1"}.get(metric, metric)
+def _dev_scores(report: RunReport) -> dict[str, Estimate]:
+    """The scores that the tables of dev show, of the first arm that there is."""
+    return next((named_scores(scored) for each in report.rounds for scored in each.dev.values()), {})
+
+
+def _main_name(report: RunReport) -> str:
+    return score_name(main_metric(report), answers=has_answers(report))
 
 
 def _main_clause(report: RunReport, main: Comparison | None) -> str:
     outcome_of = verdict(main)
     if not report.test:
         best = next((each.dev.get("mixed") for each in report.rounds if each.is_best), None)
-        score = percent(getattr(best, main_metric(report)).value) if best else "no score"
-        return f"The test split stayed sealed; on dev, mixed reached {score} of {metric_name(main_metric(report))}"
+        score = percent(best.score(main_metric(report)).value) if best else "no score"
+        return f"The test split stayed sealed; on dev, mixed reached {score} of {_main_name(report)}"
     if main is None or main.difference.value is None or outcome_of == "unknown":
         return "Whether mixed beats seeds only is not known, because the run holds no comparison of the two"
-    mixed, seeds = ((getattr(report.test.get(arm), main.metric, None)) for arm in ("mixed", "seeds"))
+    mixed, seeds = (
+        scored.score(main.metric) if (scored := report.test.get(arm)) else None for arm in ("mixed", "seeds")
+    )
     scores = f"{percent(mixed.value)} against {percent(seeds.value)}, " if mixed and seeds else ""
     ends = f"interval {points(main.difference.low)} to {points(main.difference.high)}"
-    size = f"{points(abs(main.difference.value), sign=False)} points of {metric_name(main.metric)}"
+    size = f"{points(abs(main.difference.value), sign=False)} points of {_main_name(report)}"
     if outcome_of == "unclear":
         way = "above" if main.difference.value >= 0 else "below"
         seen = f"mixed is {size} {way} seeds only ({scores}{ends}, which spans zero)"

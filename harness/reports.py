@@ -78,13 +78,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A candidate shown in the report with its verdicts."""
+    """A candidate shown in the report with its verdicts. `answer` is the one that it came with, `final_answer` the one
+    that it is used with; "" and None where the task is to give a label."""
 
     text: str
     asked_label: str
     final_label: str | None
     cell: Mapping[str, str]
     verdicts: tuple[Verdict, ...]
+    answer: str = ""
+    final_answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

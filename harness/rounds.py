@@ -15,7 +15,7 @@ from harness.bench import Bench, Harvest, Wave
 from harness.decisions import judge_identity
 from harness.errors import BudgetError
 from harness.filters import enabled
-from harness.filters.base import Context, Labeller
+from harness.filters.base import Context, Labeller, Votes
 from harness.filters.duplicates import calibrate
 from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
@@ -25,6 +25,8 @@ from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role,
 from harness.reports import Calibration, FilterWorth
 from harness.spec import Spec
 from harness.store import digest, read_json, read_lines, write_json, write_lines
+from harness.train.writers import Writers
+from harness.voting import CrossVoters, Voters, cross_vote
 
 SIEVE_VERSION = 4
 DATASET_VERSION = 2
@@ -72,9 +74,9 @@ async def harvest(
     return _with_dataset(bench, now, plan.round, "" if sizes is not None else _shortfall(now, target, bench.spec))
 
 
-def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained:
-    return cross_train(
-        bench.students,
+def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained | CrossVoters:
+    students = bench.students
+    given = (
         bench.data.examples[Role.SEEDS],
         [row for row in now.sieved.accepted if not dataset.is_held_out(row.id)],
         [one.id for one in now.candidates],
@@ -82,6 +84,7 @@ def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained:
         bench.spec.seed,
         {"split": bench.data.artefact.id, "verdicts": now.verdicts},
     )
+    return cross_vote(students, *given) if isinstance(students, Writers) else cross_train(students, *given)
 
 
 async def resieve(bench: Bench, now: Harvest) -> Harvest:
@@ -152,7 +155,7 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     inputs = {
         **bench.section("task", "generate", "budget"),
         "calls": digest([bench.llm.key(draw.request) for draw in draws]),
-        "templates": prompts.templates_digest(),
+        "templates": prompts.templates_digest(answers=bench.spec.task.answer is not None),
         "wave": number,
     }
     parents = {"split": bench.data.artefact.id, "plan": plan_id}
@@ -188,7 +191,9 @@ async def _ask(
     for start in range(0, len(draws), CHUNK):
         chunk = draws[start : start + CHUNK]
         try:
-            batches.append(await produce.generate(chunk, bench.llm, round_=round_, wave=wave, on_answers=advance))
+            batches.append(
+                await produce.generate(chunk, bench.llm, bench.spec.task, round_=round_, wave=wave, on_answers=advance)
+            )
         except BudgetError as error:
             bench.watch.note(str(error))
             return [*batches, *await _paid_for(bench, draws[start:], round_, wave)]
@@ -200,13 +205,15 @@ async def _paid_for(bench: Bench, draws: Sequence[produce.Draw], round_: int, wa
     batches: list[produce.Batch] = []
     for draw in draws:
         try:
-            batches.append(await produce.generate([draw], bench.llm, round_=round_, wave=wave))
+            batches.append(await produce.generate([draw], bench.llm, bench.spec.task, round_=round_, wave=wave))
         except BudgetError:
             batches.append(produce.not_asked([draw], bench.llm, round_=round_, wave=wave))
     return batches
 
 
-async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | None) -> Harvest:
+async def _sieve(
+    bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
+) -> Harvest:
     """All candidates so far through all filters; the verdicts are an artefact."""
     spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
     candidates = [one for wave in waves for one in wave.candidates]
@@ -259,16 +266,22 @@ async def _sieve(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cro
     )
 
 
-def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | None) -> Context:
+def _context(
+    bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
+) -> Context:
     by_wave = [wave.candidates for wave in waves]
     says: Labeller | None = None
+    votes: Votes | None = None
     difficulty: NDArray[np.float64] | None = None
-    if bench.fitted:
+    if isinstance(bench.fitted, Voters):
+        votes = bench.fitted.votes(cross if isinstance(cross, CrossVoters) else None, by_wave)
+    elif bench.fitted:
+        cross = cross if isinstance(cross, CrossTrained) else None
         says = labeller(bench.fitted, bench.students.labels, cross, by_wave, plans[-1].channel)
         # What a student was trained on it finds easy; neither kind of student was trained on what it answers for.
         difficulty = says.seeds_only
-    if cross is not None:
-        difficulty = np.concatenate([cross.probabilities(wave) for wave in by_wave])
+        if cross is not None:
+            difficulty = np.concatenate([cross.probabilities(wave) for wave in by_wave])
     return Context(
         spec=bench.spec,
         candidates=[one for wave in by_wave for one in wave],
@@ -277,6 +290,7 @@ def _context(bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: 
         embedder=bench.embedder,
         labeller=says,
         difficulty=difficulty,
+        votes=votes,
         llm=bench.llm,
         gate=bench.gate,
         surplus={plan.round: plan.surplus for plan in plans if plan.surplus},

@@ -16,6 +16,7 @@ from harness.records import Comparison, EvalReport, Example, Gap, Prediction, Ro
 from harness.spec import Spec
 from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
+from harness.train.writers import Writers
 
 VERSION = 3
 REFERENCE = "seeds"
@@ -99,8 +100,8 @@ def score(
     inputs = {
         "rule": {"metric": rule.metric, "resamples": rule.resamples},
         "role": role,
-        "items": digest([[one.id, one.text, one.label, dict(one.slices)] for one in examples]),
-        "held_out": digest([[one.id, one.text, one.label] for one in held_out]),
+        "items": digest([[*one.content, dict(one.slices)] for one in examples]),
+        "held_out": digest([one.content for one in held_out]),
         "base": with_base,
         "claims": [list(pair) for pair in claims],
     }
@@ -176,7 +177,7 @@ def with_holm(comparisons: Sequence[Comparison], claims: Sequence[tuple[str, str
 
 
 def _answers(
-    students: Students, examples: Sequence[Example], adapters: Mapping[str, Artefact], *, with_base: bool
+    students: Students | Writers, examples: Sequence[Example], adapters: Mapping[str, Artefact], *, with_base: bool
 ) -> dict[str, list[Prediction]]:
     answers = {"base": students.untrained(examples)} if with_base else {}
     return answers | {arm: students.predict(adapter, examples) for arm, adapter in adapters.items()}

@@ -112,7 +112,7 @@ class TestSeal:
 
 class HeldOutTexts:
     """Dev, anchor and test texts, only for the overlap checks of `filters/leakage.py`: candidates are compared with
-    them, and nothing else may read them."""
+    them, and nothing else may read them. Answers and contexts are held-out texts too."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -126,13 +126,23 @@ class HeldOutTexts:
             for example in read_examples(self._folder / role_file(role)):
                 yield role, example.id, example.text
 
+    def answers(self) -> Iterator[tuple[Role, str, str]]:
+        """(role, id, answer), and once (role, id, context) per context, of every held-out item that has them."""
+        for role in HELD_OUT:
+            seen: set[str] = set()
+            for example in read_examples(self._folder / role_file(role)):
+                for text in (example.answer, example.context):
+                    if text and text not in seen:
+                        seen.add(text)
+                        yield role, example.id, text
+
 
 def role_file(role: Role) -> str:
     return f"{role}.parquet"
 
 
 def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
-    """A parquet file with the columns id, text, label and slices (JSON)."""
+    """A parquet file with the columns id, text, label and slices (JSON), and answer and context where there are any."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -142,6 +152,11 @@ def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
         "label": [example.label for example in examples],
         "slices": [json.dumps(dict(example.slices), ensure_ascii=False) for example in examples],
     }
+    if any(example.answer for example in examples):
+        columns |= {
+            "answer": [example.answer for example in examples],
+            "context": [example.context for example in examples],
+        }
     pq.write_table(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), path)
 
 
@@ -157,4 +172,15 @@ def read_examples(path: Path) -> tuple[Example, ...]:
             f"cannot read {str(path)!r}: {error}. Delete its folder, then run the same command again: the split is "
             "made anew from the source, item for item."
         ) from error
-    return tuple(Example(row["id"], row["text"], row["label"], json.loads(row["slices"]), Origin.REAL) for row in rows)
+    return tuple(
+        Example(
+            row["id"],
+            row["text"],
+            row["label"],
+            json.loads(row["slices"]),
+            Origin.REAL,
+            row.get("answer", ""),
+            row.get("context", ""),
+        )
+        for row in rows
+    )

@@ -9,30 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from harness.causalspec import CausalTrain
+from harness.taskspec import Section, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Section(BaseModel):
-    """Base of every spec section: frozen, no unknown keys, no silent type coercion from strings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Task(Section):
-    """What is learnt."""
-
-    noun: str = "text"
-    """What one item is called in prompts, e.g. `question`."""
-    labels: dict[str, str] = Field(min_length=2)
-    """Label → one line that describes it; the line goes into prompts."""
-
-
 class PackagedSource(Section):
     kind: Literal["packaged"]
-    name: Literal["trec", "sentiment"]
+    name: Literal["trec", "sentiment", "trec_fields", "disfl_qa"]
 
 
 class FileSource(Section):
@@ -64,6 +52,11 @@ Source = Annotated[PackagedSource | FileSource | SavedSource | HubSource, Field(
 class Columns(Section):
     text: str = "text"
     label: str = "label"
+    """Not read where the task has an `answer`."""
+    answer: str = "answer"
+    """The gold answer; read where the task has an `answer`."""
+    context: str = "context"
+    """What the answer is drawn from; read where `task.answer.context` is given."""
     id: str | None = None
     """A column of unique ids; without it ids come from the text."""
     group: str | None = None
@@ -348,8 +341,9 @@ class Evaluate(Section):
     matrix, "more like this". All but `raw` make as many calls again as the loop itself."""
     resamples: Annotated[int, Field(ge=200, le=100_000)] = 2000
     """Bootstrap resamples per interval."""
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
-    """The score that gaps and the stop rule use; the other one is reported beside it."""
+    metric: Literal["accuracy", "macro_f1", "token_f1", "rouge_l", "json_fields"] = "accuracy"
+    """The score that gaps and the stop rule use; the others are reported beside it. For answers in text `accuracy` is
+    the share of normalised exact matches; the last three are for answers only (`eval/answers.py`)."""
     test: bool = True
     """Open the sealed test split at the end. `false` ends with the scores on dev, for trying variants out: every run
     that opens the same test items after the first one needs `--reopen-test`."""
@@ -413,6 +407,9 @@ class Runtime(Section):
     tracking: Tracking = Tracking()
 
 
+STEPS_OF_A_WRITER = 60
+
+
 class Spec(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: Count = 0
@@ -423,6 +420,8 @@ class Spec(Section):
     generate: Generate = Generate()
     filters: Filters = Filters()
     train: Train = Train()
+    causal: CausalTrain = CausalTrain(steps=STEPS_OF_A_WRITER)
+    """The student of a task with an `answer`; `train` is for classifiers."""
     evaluate: Evaluate = Evaluate()
     feedback: Feedback = Feedback()
     stop: Stop = Stop()

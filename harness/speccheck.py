@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eval.outcomes import ANSWER_METRICS, METRICS
 from harness import matrixcheck
+from harness.answers import schema_fault
 from harness.cells import asks_judge
 from harness.spec import MADE_OFF, Endpoint, FileSource, Matrix, SavedSource, Spec
 from harness.specwords import Finding, looks_secret, one_of, show, suggest
@@ -69,6 +71,29 @@ def _task(site: Site) -> Iterator[Finding]:
         yield from matrixcheck.one_line(("task", "labels", label), description)
 
 
+def _answer(site: Site) -> Iterator[Finding]:
+    rule = site.spec.task.answer
+    if rule is None:
+        return
+    for name in ("about", "noun", "context"):
+        if getattr(rule, name) is not None:
+            yield from matrixcheck.one_line(("task", "answer", name), getattr(rule, name))
+    if rule.json_schema is not None and (fault := schema_fault(rule.json_schema)):
+        yield ("task", "answer", "json_schema"), f"this is no JSON schema: {fault}"
+    if rule.kind_field is not None and rule.json_schema is None:
+        yield ("task", "answer", "kind_field"), "a field needs structured answers: give `json_schema` too"
+
+
+def _metric(site: Site) -> Iterator[Finding]:
+    metric, rule = site.spec.evaluate.metric, site.spec.task.answer
+    allowed = (
+        [*METRICS] if rule is None else [one for one in ANSWER_METRICS if rule.json_schema or one != "json_fields"]
+    )
+    if metric not in allowed:
+        why = "the task gives labels" if rule is None else "the task answers in text"
+        yield ("evaluate", "metric"), f"{metric!r} does not fit, since {why}; allowed: {one_of(allowed)}"
+
+
 def _source(site: Site) -> Iterator[Finding]:
     source = site.spec.data.source
     if not isinstance(source, FileSource | SavedSource):
@@ -96,9 +121,11 @@ def _not_found(path: Path, source: FileSource | SavedSource) -> str:
 
 def _columns(site: Site) -> Iterator[Finding]:
     columns, slices = site.spec.data.columns, site.spec.data.slices
-    if columns.text == columns.label:
-        message = f"{columns.label!r} is the text column too; texts and labels are two columns"
-        yield ("data", "columns", "label"), message
+    second = "answer" if site.spec.task.answer else "label"
+    name = str(getattr(columns, second))
+    if columns.text == name:
+        message = f"{name!r} is the text column too; texts and {second}s are two columns"
+        yield ("data", "columns", second), message
     for index, name in enumerate(slices.columns):
         key: Key = ("data", "slices", "columns", index)
         if name in slices.columns[:index]:
@@ -249,6 +276,9 @@ def _feedback(site: Site) -> Iterator[Finding]:
         if name in policies and off:
             what = f"{name!r} works through filters.{off[0]}, which is off; switch it on or take {name!r} off the list"
             yield (*key, policies.index(name)), what
+    if "relabel" in policies and site.spec.task.answer:
+        what = "'relabel' doubts labels, and this task answers in text; take it off the list"
+        yield (*key, policies.index("relabel")), what
 
 
 def _student(site: Site) -> Iterator[Finding]:
@@ -272,8 +302,9 @@ def _matrix(rule: Callable[[Matrix, Mapping[str, str]], Iterator[Finding]]) -> C
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...] = (
     (("seed", "data"), _seeds_of_chance),
     (("task",), _task),
+    (("task",), _answer),
     (("data",), _source),
-    (("data",), _columns),
+    (("data", "task"), _columns),
     (("matrix",), lambda site: matrixcheck.dimensions(site.spec.matrix)),
     (("matrix", "data"), _shots),
     (("matrix", "task"), _matrix(matrixcheck.label_weights)),
@@ -285,7 +316,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("llm",), _endpoints),
     (("llm", "budget", "feedback", "filters", "data", "matrix"), _prices),
     (("evaluate", "data"), _arms),
-    (("feedback", "filters"), _feedback),
+    (("evaluate", "task"), _metric),
+    (("feedback", "filters", "task"), _feedback),
     (("train",), _student),
     (("runtime",), _tracking),
 )

@@ -67,6 +67,9 @@ def resolved(spec: Spec) -> dict[str, Any]:
     if isinstance(source, FileSource | SavedSource):
         values["data"]["source"]["path"] = _portable(source.path.as_posix())
     values["train"]["model"] = _portable(spec.train.model)
+    values["causal"]["model"] = _portable(spec.causal.model)
+    # How often a training is saved cannot change it.
+    del values["causal"]["checkpoint_every"]
     for endpoint in values["llm"].values():
         # Where the key is kept cannot change an answer.
         del endpoint["api_key_env"]

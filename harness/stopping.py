@@ -36,7 +36,7 @@ class Round:
 
 def metric_of(report: EvalReport, metric: str) -> float:
     """The score that decides, 0 where it cannot be had."""
-    return (report.accuracy if metric == "accuracy" else report.macro_f1).value or 0.0
+    return report.score(metric).value or 0.0
 
 
 def gain_of(bench: Bench, number: int, now: Scored, best: Round | None) -> Comparison | None:

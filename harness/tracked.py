@@ -48,7 +48,7 @@ def _round_metrics(each: RoundReport, spent: Cost) -> dict[str, float]:
     values = _gap_metrics("gap", each.gap)
     mixed = each.dev.get("mixed")
     if mixed is not None:
-        values |= _estimate_metrics("dev/accuracy", mixed.accuracy) | _estimate_metrics("dev/macro_f1", mixed.macro_f1)
+        values |= _score_metrics("dev", mixed)
     values |= {"cost/usd": spent.usd, "cost/calls": spent.calls, "accepted/total": each.accepted_total}
     if each.generated:
         values["accepted/share"] = each.accepted / each.generated
@@ -66,8 +66,14 @@ def _detail_metrics(each: RoundReport) -> dict[str, float]:
         name = f"filter/{key_of(worth.filter)}"
         values |= {f"{name}/phi": worth.phi, f"{name}/psi": worth.psi, f"{name}/p_star": worth.p_star}
     for arm, scored in each.dev.items():
-        values |= _estimate_metrics(f"dev/{key_of(arm)}/accuracy", scored.accuracy)
-        values |= _estimate_metrics(f"dev/{key_of(arm)}/macro_f1", scored.macro_f1)
+        values |= _score_metrics(f"dev/{key_of(arm)}", scored)
+    return values
+
+
+def _score_metrics(prefix: str, scored: EvalReport) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for metric, value in scored.scores.items():
+        values |= _estimate_metrics(f"{prefix}/{metric}", value)
     return values
 
 
@@ -83,8 +89,7 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     if drawn:
         values["final/accepted_share"] = sum(each.accepted for each in report.rounds) / drawn
     for arm, scored in report.test.items():
-        values |= _estimate_metrics(f"final/{key_of(arm)}/accuracy", scored.accuracy)
-        values |= _estimate_metrics(f"final/{key_of(arm)}/macro_f1", scored.macro_f1)
+        values |= _score_metrics(f"final/{key_of(arm)}", scored)
     for each in report.comparisons:
         values |= _estimate_metrics(
             f"final/{key_of(each.a)}_minus_{key_of(each.b)}/{key_of(each.metric)}", each.difference

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.answers import same
 from harness.embed import Embedder
 from harness.llm.client import Llm
 from harness.records import Candidate, Decision, Example, Verdict
@@ -30,11 +31,23 @@ class Labeller:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """What several students answered, where the task is to answer in text. `answers` has one row per candidate,
+    `out_of_fold` one answer per seed, each from the student that did not see it. `likelihood` is the candidates' own
+    answers' probability per token (geometric mean) under the students."""
+
+    answers: tuple[tuple[str, ...], ...]
+    likelihood: NDArray[np.float64]
+    out_of_fold: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything the filters may use; rows of the arrays follow `candidates`.
 
     `candidates` are all candidates of the run so far, oldest first. `difficulty` is p(label) under the current
-    student, candidates × labels. `surplus` is `Plan.surplus` by round.
+    student, candidates × labels. `votes` takes the place of `labeller` and `difficulty` where the task is to answer in
+    text. `surplus` is `Plan.surplus` by round.
     """
 
     spec: Spec
@@ -46,16 +59,23 @@ class Context:
     difficulty: NDArray[np.float64] | None
     llm: Llm
     gate: GateReport | None
+    votes: Votes | None = None
     surplus: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a candidate stands when a filter sees it: its row in the context and its label so far."""
+    """Where a candidate stands when a filter sees it: its row in the context, its label and its answer so far ("" where
+    the task is to give a label)."""
 
     row: int
     candidate: Candidate
     label: str
+    answer: str = ""
+
+    def agrees(self, label: str, answer: str) -> bool:
+        """Whether a twin with this label and answer teaches the same."""
+        return same(answer, self.answer) if self.answer else label == self.label
 
 
 class Filter(Protocol):
@@ -87,8 +107,10 @@ class Stamp:
     def drop(self, candidate: Candidate, reason: str, score: float | None = None, evidence: str = "") -> Verdict:
         return Verdict(candidate.id, self.name, self.version, Decision.DROP, reason, score, evidence=evidence)
 
-    def relabel(self, candidate: Candidate, label: str, reason: str, score: float) -> Verdict:
-        return Verdict(candidate.id, self.name, self.version, Decision.RELABEL, reason, score, label)
+    def relabel(
+        self, candidate: Candidate, label: str, reason: str, score: float, answer: str | None = None
+    ) -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.RELABEL, reason, score, label, answer=answer)
 
     def abstain(self, candidate: Candidate, reason: str, score: float | None = None) -> Verdict:
         return Verdict(candidate.id, self.name, self.version, Decision.ABSTAIN, reason, score)

@@ -1,8 +1,9 @@
-"""Does a student that learnt only from the seeds give the label that was asked for?
+"""Does a student that learnt only from the seeds give the label, or the answer, that the row came with?
 
 Small generators often write a good text for another label. Relabelling those, rather than dropping them, is what
 PromptMix (Sahu et al., arXiv 2310.14192) found decisive. Consistency is not correctness: φ and ψ, measured on
-seeds that the student did not see, say how far to trust it.
+seeds that the student did not see, say how far to trust it. Where the task is to answer in text, several students
+answer and the largest group of equal answers decides.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from eval.answers import clusters, same
 from eval.worth import filter_worth
-from harness.filters.base import Context, Labeller, Stamp, Standing
-from harness.records import Verdict
+from harness.answers import kind_of
+from harness.filters.base import Context, Labeller, Stamp, Standing, Votes
+from harness.records import Example, Verdict
 from harness.reports import FilterWorth
+from harness.spec import Spec
 
 
 class ConsistencyFilter:
@@ -24,6 +28,8 @@ class ConsistencyFilter:
     version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
+        if context.votes is not None:
+            return [self._by_votes(item, context.votes, context.spec) for item in standing]
         labeller = _required(context)
         rule = context.spec.filters.consistency
         stamp = Stamp(self.name, self.version)
@@ -42,11 +48,27 @@ class ConsistencyFilter:
                 verdicts.append(stamp.drop(item.candidate, "label not confirmed", own))
         return verdicts
 
+    def _by_votes(self, item: Standing, votes: Votes, spec: Spec) -> Verdict:
+        """The largest group of equal answers against the row's own one."""
+        stamp, rule, said = Stamp(self.name, self.version), spec.filters.consistency, votes.answers[item.row]
+        groups = clusters(said)
+        best, top = said[groups[0][0]], len(groups[0]) / len(said)
+        own = sum(same(item.answer, answer) for answer in said) / len(said)
+        kind = kind_of(best, spec.task)
+        if same(item.answer, best):
+            keep = top >= rule.keep_at
+            return stamp.keep(item.candidate, own) if keep else stamp.drop(item.candidate, "unsure of the answer", own)
+        if rule.relabel_at <= top and rule.relabel_at < 1 and kind is not None:
+            return stamp.relabel(item.candidate, kind, "answered otherwise", top, best)
+        return stamp.drop(item.candidate, "answer not confirmed", own)
+
     def worth(self, context: Context) -> FilterWorth | None:
         """Seeds under their own label should be kept, under any other label not; both from out-of-fold answers.
 
         "Kept" means that the row enters training with the label it came with; a relabelled planted error is caught.
         """
+        if context.votes is not None:
+            return self._worth_of_votes(context.votes, context.seeds)
         labeller = _required(context)
         rule = context.spec.filters.consistency
         guess = labeller.out_of_fold.argmax(axis=1)
@@ -62,6 +84,25 @@ class ConsistencyFilter:
         if labeller.probabilities is not labeller.seeds_only:
             how += "; the self-trained students, which have half of the say, are not in this figure"
         return FilterWorth(self.name, phi, psi, p_star, n, how)
+
+    def _worth_of_votes(self, votes: Votes, seeds: Sequence[Example]) -> FilterWorth | None:
+        """Each seed with its own answer and with that of another seed, by one student that saw neither."""
+        gold = [seed.answer for seed in seeds]
+        wrong = [(said, other) for said, own, other in _planted(votes.out_of_fold, gold) if not same(own, other)]
+        kept_right = sum(same(own, said) for own, said in zip(gold, votes.out_of_fold, strict=True))
+        kept_wrong = sum(same(other, said) for said, other in wrong)
+        phi, psi, p_star = filter_worth(kept_right, len(gold), kept_wrong, len(wrong))
+        if phi is None or psi is None or p_star is None:
+            return None
+        how = f"{len(gold)} seeds out of fold with their own answer, {len(wrong)} with that of the next seed"
+        return FilterWorth(self.name, phi, psi, p_star, len(gold), f"{how}; one student's vote, not the majority's")
+
+
+def _planted(said: Sequence[str], gold: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(answer given, right answer, the next item's answer)"""
+    return [
+        (answer, own, gold[(place + 1) % len(gold)]) for place, (answer, own) in enumerate(zip(said, gold, strict=True))
+    ]
 
 
 def _required(context: Context) -> Labeller:

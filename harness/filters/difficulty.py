@@ -20,10 +20,9 @@ class DifficultyFilter:
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         band = context.spec.filters.difficulty
         stamp = Stamp(self.name, self.version)
-        if context.difficulty is None:
+        scores = _scores(standing, context)
+        if scores is None:
             return [stamp.abstain(item.candidate, "no student yet") for item in standing]
-        labels = list(context.spec.task.labels)
-        scores = [float(context.difficulty[item.row, labels.index(item.label)]) for item in standing]
         spare = _easier_than_share(standing, scores, context)
         verdicts: list[Verdict] = []
         for item, score in zip(standing, scores, strict=True):
@@ -39,6 +38,16 @@ class DifficultyFilter:
 
     def worth(self, context: Context) -> FilterWorth | None:  # noqa: ARG002 - difficulty says nothing of correctness
         return None
+
+
+def _scores(standing: Sequence[Standing], context: Context) -> list[float] | None:
+    """p(label) of each row; for answers in text that of the answer's tokens, of the answer that the row came with."""
+    if context.votes is not None:
+        return [float(context.votes.likelihood[item.row]) for item in standing]
+    if context.difficulty is None:
+        return None
+    labels = list(context.spec.task.labels)
+    return [float(context.difficulty[item.row, labels.index(item.label)]) for item in standing]
 
 
 def _easier_than_share(standing: Sequence[Standing], scores: Sequence[float], context: Context) -> set[str]:

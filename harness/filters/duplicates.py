@@ -1,4 +1,5 @@
-"""Is it new? Exact and embedding duplicates against the seeds and the candidates before it.
+"""Is it new? Exact and embedding duplicates against the seeds and the candidates before it; where items have a context
+(a passage), among those with the same one, since the same question about another passage is another item.
 
 Exactly one of a group survives: real before synthetic, then the older. Two candidates that are near duplicates
 under different labels are both held back, since one of the labels is wrong and nobody knows which.
@@ -22,12 +23,35 @@ class DuplicateFilter:
     version = 2
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
+        matrix = context.embedder(
+            [*(one.text for one in context.seeds), *(one.candidate.example.text for one in standing)]
+        )
+        older, own = matrix[: len(context.seeds)], matrix[len(context.seeds) :]
+        verdicts: dict[int, Verdict] = {}
+        for about in dict.fromkeys(item.candidate.example.context for item in standing):
+            places = [place for place, item in enumerate(standing) if item.candidate.example.context == about]
+            known = [place for place, seed in enumerate(context.seeds) if seed.context == about]
+            found = self._within(
+                [standing[place] for place in places],
+                own[places],
+                [context.seeds[place] for place in known],
+                older[known],
+                context.spec.filters.duplicates.threshold,
+            )
+            verdicts |= dict(zip(places, found, strict=True))
+        return [verdicts[place] for place in range(len(standing))]
+
+    def _within(
+        self,
+        standing: Sequence[Standing],
+        own: NDArray[np.float32],
+        known: Sequence[Example],
+        older: NDArray[np.float32],
+        threshold: float,
+    ) -> list[Verdict]:
+        """The verdicts among items of one context. `own` and `older` are the unit vectors of `standing` and `known`."""
         stamp = Stamp(self.name, self.version)
-        threshold = context.spec.filters.duplicates.threshold
-        known = list(context.seeds)
         texts = [item.candidate.example.text for item in standing]
-        matrix = context.embedder([*(example.text for example in known), *texts])
-        older, own = matrix[: len(known)], matrix[len(known) :]
         exact = {normalise(example.text): example for example in known}
         peers = _Peers(standing, own, stamp, threshold)
         for index, item in enumerate(standing):
@@ -83,17 +107,19 @@ class _Peers:
         one, other = self._standing[index], self._standing[twin]
         leader = self._leader[index] = self._leader.get(twin, twin)
         how = "same text as" if what == "exact duplicate" else f"cosine {cosine:.3f} to"
-        held = f"held: {what}s under different labels"
-        agree = one.label == other.label == self._standing[leader].label
+        held = f"held: {what}s under different {'answers' if one.answer else 'labels'}"
+        first = self._standing[leader]
+        agree = one.agrees(other.label, other.answer) and other.agrees(first.label, first.answer)
         reason, evidence = what if agree else held, f"{how} {other.candidate.id}"
         self.verdicts[index] = self._stamp.drop(one.candidate, reason, cosine, evidence)
         if not agree and self.verdicts[leader].decision is Decision.KEEP:
-            first = self._standing[leader].candidate
-            self.verdicts[leader] = self._stamp.drop(first, held, cosine, f"{how} {one.candidate.id}")
+            self.verdicts[leader] = self._stamp.drop(first.candidate, held, cosine, f"{how} {one.candidate.id}")
 
 
 def _reason(what: str, seed: Example, item: Standing) -> str:
-    return what if seed.label == item.label else f"{what} under another label"
+    return (
+        what if item.agrees(seed.label, seed.answer) else f"{what} under another {'answer' if seed.answer else 'label'}"
+    )
 
 
 def calibrate(seeds: Sequence[Example], matrix: NDArray[np.float32], threshold: float) -> Calibration:

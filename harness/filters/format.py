@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from harness.answers import answer_fault
 from harness.filters.base import Context, Stamp, Standing
 from harness.records import Verdict
 from harness.reports import FilterWorth
 
 
 class FormatFilter:
-    """Length in words, the pattern that every text must contain, and no word thrice in a row (a small model's loop)."""
+    """Length in words, the pattern that every text must contain, and no word thrice in a row (a small model's loop).
+    Of answers in text, length and schema."""
 
     name = "format"
     version = 1
@@ -20,7 +22,10 @@ class FormatFilter:
         stamp = Stamp(self.name, self.version)
         verdicts: list[Verdict] = []
         for item in standing:
-            reason = self._fault(item.candidate.example.text, context)
+            rule = context.spec.task.answer
+            reason = self._fault(item.candidate.example.text, context) or (
+                answer_fault(item.answer, rule) if rule else ""
+            )
             verdicts.append(stamp.drop(item.candidate, reason) if reason else stamp.keep(item.candidate))
         return verdicts
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.filters.base import Context, Filter, Stamp, Standing
 from harness.generate.produce import NOT_ASKED
-from harness.records import Candidate, Decision, Example, Origin, ParseFailure, Quota, Verdict
+from harness.records import Candidate, Decision, Example, ParseFailure, Quota, Verdict
 from harness.reports import FunnelRow
 
 OnFilter = Callable[[str, int], None]
@@ -28,7 +28,7 @@ class Sieved:
 
 async def sieve(filters: Sequence[Filter], context: Context, on_filter: OnFilter | None = None) -> Sieved:
     """Run `filters` in order over `context.candidates`."""
-    standing = [Standing(row, one, one.example.label) for row, one in enumerate(context.candidates)]
+    standing = [Standing(row, one, one.example.label, one.example.answer) for row, one in enumerate(context.candidates)]
     gone: dict[str, str] = {}
     verdicts: list[Verdict] = []
     for item in filters:
@@ -44,7 +44,7 @@ async def sieve(filters: Sequence[Filter], context: Context, on_filter: OnFilter
         )
         gone |= {verdict.candidate: item.name for verdict in own if verdict.decision is Decision.DROP}
         standing = [
-            Standing(one.row, one.candidate, verdict.label or one.label)
+            Standing(one.row, one.candidate, verdict.label or one.label, verdict.answer or one.answer)
             for one, verdict in zip(standing, own, strict=True)
             if verdict.decision is not Decision.DROP
         ]
@@ -54,7 +54,7 @@ async def sieve(filters: Sequence[Filter], context: Context, on_filter: OnFilter
 
 def _accepted(one: Standing) -> Example:
     example = one.candidate.example
-    return Example(example.id, example.text, one.label, example.slices, Origin.SYNTHETIC)
+    return replace(example, label=one.label, answer=one.answer)
 
 
 def _check_order(item: Filter, standing: Sequence[Standing], own: Sequence[Verdict]) -> None:

@@ -7,12 +7,12 @@ normalised text, shared word n-grams, embedding neighbour.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from harness.filters.base import Context, Stamp, Standing
-from harness.records import Verdict
+from harness.records import Role, Verdict
 from harness.reports import FilterWorth
 from harness.seal import HeldOutTexts
 from harness.texts import normalise
@@ -33,16 +33,20 @@ class LeakageFilter:
         stamp = Stamp(self.name, self.version)
         if not standing:
             return []
-        held = HeldOutIndex(context.guard, rule.ngram)
+        held = HeldOutIndex(context.guard.pairs(), rule.ngram)
+        answers = HeldOutIndex(context.guard.answers(), rule.ngram)
         texts = [item.candidate.example.text for item in standing]
         cosines = context.embedder(texts) @ context.embedder(held.texts).T
         nearest = cosines.argmax(axis=1)
         verdicts: list[Verdict] = []
         for index, item in enumerate(standing):
-            copy = held.copied(texts[index])
+            copy = held.copied(texts[index]) or answers.covered(texts[index])
+            said = answers.covered(item.answer) or held.covered(item.answer)
             cosine = float(cosines[index, nearest[index]])
             if copy:
                 verdicts.append(stamp.drop(item.candidate, "copies a held-out text", 1.0, copy))
+            elif said:
+                verdicts.append(stamp.drop(item.candidate, "its answer copies a held-out text", 1.0, said))
             elif cosine >= rule.threshold:
                 evidence = f"cosine {cosine:.3f} to {held.names[int(nearest[index])]}"
                 verdicts.append(stamp.drop(item.candidate, "paraphrases a held-out text", cosine, evidence))
@@ -55,15 +59,15 @@ class LeakageFilter:
 
 
 class HeldOutIndex:
-    """Words and word n-grams of all held-out items, without case and punctuation."""
+    """Words and word n-grams of held-out texts, without case and punctuation; `pairs` are (role, id, text)."""
 
-    def __init__(self, guard: HeldOutTexts, ngram: int) -> None:
+    def __init__(self, pairs: Iterable[tuple[Role, str, str]], ngram: int) -> None:
         self._ngram = ngram
         self._exact: dict[str, str] = {}
         self._grams: dict[tuple[str, ...], list[int]] = defaultdict(list)
         self.names: list[str] = []
         self.texts: list[str] = []
-        for role, ident, text in guard.pairs():
+        for role, ident, text in pairs:
             words = words_of(text)
             self._exact[" ".join(words)] = f"{role} item {ident}"
             for start in range(len(words) - ngram + 1):
@@ -73,10 +77,13 @@ class HeldOutIndex:
 
     def copied(self, text: str) -> str:
         """What the text copies, in words, or ""."""
+        twin = self._exact.get(" ".join(words_of(text)))
+        return f"same words as {twin}" if twin else self.covered(text)
+
+    def covered(self, text: str) -> str:
+        """Which held-out text the n-grams of this one come from, for the most part; "". Short texts have none, so that
+        two equal answers of a word are no copies."""
         words = words_of(text)
-        twin = self._exact.get(" ".join(words))
-        if twin:
-            return f"same words as {twin}"
         covered: dict[int, set[int]] = defaultdict(set)
         for start in range(len(words) - self._ngram + 1):
             for held in self._grams.get(tuple(words[start : start + self._ngram]), ()):

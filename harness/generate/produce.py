@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.answers import kind_of
 from harness.generate import prompts
 from harness.generate.matrix import deal, in_slice
 from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
 from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Plan, Quota
-from harness.spec import Spec
+from harness.spec import Spec, Task
 from harness.store import digest
 
 VERSION = 3
@@ -38,12 +39,14 @@ OnAnswers = Callable[[int], None]
 @dataclass(frozen=True, slots=True)
 class Draw:
     """One call that is to be made: for which cell, with which seeds as few-shot examples. `opening` is the beginning
-    of the text that stands in a completion prompt and that the answer therefore lacks."""
+    of the text that stands in a completion prompt and that the answer therefore lacks, `context` what the new item is
+    to be about."""
 
     cell: Cell
     shots: tuple[str, ...]
     request: Request
     opening: str
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,13 @@ def draws(quotas: Sequence[Quota], plan: Plan, seeds: Sequence[Example], spec: S
             chosen = _turn(hints, generator)
             shots = pick_shots(quota.cell, seeds, spec, generator, plan.shots)
             contrast = _contrast_shots(chosen, seeds, generator)
-            values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shots, chosen, contrast)
+            context = shots[-1].context if shots else ""
+            values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shots, chosen, contrast, context)
             count = min(per_call, quota.candidates - index * per_call)
             request = _request(values, spec, count, seed=int(place[:7], 16), sample=index)
             ids = tuple(shot.id for shot in (*shots, *contrast))
             continued = "" if spec.llm.generator.chat else str(values["opening"])
-            out.append(Draw(quota.cell, ids, request, continued))
+            out.append(Draw(quota.cell, ids, request, continued, context))
     return out
 
 
@@ -90,7 +94,8 @@ def prompt_views(plan: Plan, seeds: Sequence[Example], spec: Spec) -> dict[str, 
         chance = random.Random(digest([spec.seed, "view", label]))
         shown = pick_shots(quota.cell, seeds, spec, chance, plan.shots)
         contrast = _contrast_shots(chosen, seeds, chance)
-        values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shown, chosen, contrast)
+        context = shown[-1].context if shown else ""
+        values = prompts.values_of(quota.cell, spec.task, spec.matrix.dimensions, shown, chosen, contrast, context)
         prompt = prompts.chat_prompt(values) if spec.llm.generator.chat else prompts.completion_prompt(values)
         views[label] = prompt if isinstance(prompt, str) else "\n\n".join(text for _, text in prompt)
     return views
@@ -162,7 +167,7 @@ def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sa
         top_p=sampling.top_p,
         min_p=min_p,
         max_tokens=sampling.max_tokens,
-        stop=() if endpoint.chat else ("\n",),
+        stop=() if endpoint.chat else ("\n\n",) if spec.task.answer else ("\n",),
         n=count,
         seed=seed,
         sample=sample,
@@ -170,7 +175,7 @@ def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sa
 
 
 async def generate(
-    wave_draws: Sequence[Draw], llm: Llm, *, round_: int, wave: int, on_answers: OnAnswers | None = None
+    wave_draws: Sequence[Draw], llm: Llm, task: Task, *, round_: int, wave: int, on_answers: OnAnswers | None = None
 ) -> Batch:
     """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`.
 
@@ -188,13 +193,15 @@ async def generate(
     for draw, answer in zip(wave_draws, answers, strict=True):
         for index in range(draw.request.n):
             ident = row_id(answer.key, index)
-            text, reason, raw = read_choice(answer, index, draw.opening)
+            text, reason, raw = read_choice(answer, index, draw.opening, lines=task.answer is not None)
+            example = Example(ident, text, draw.cell.label, dict(draw.cell.values), Origin.SYNTHETIC)
+            if task.answer and not reason:
+                example, reason = with_answer(example, draw.context, task)
             if reason:
                 failures.append(
                     ParseFailure(ident, draw.cell.id, round_, wave, answer.key, index, reason=reason, raw=raw)
                 )
             else:
-                example = Example(ident, text, draw.cell.label, dict(draw.cell.values), Origin.SYNTHETIC)
                 candidates.append(
                     Candidate(ident, draw.cell.id, example, round_, wave, answer.key, index, shots=draw.shots)
                 )
@@ -217,14 +224,36 @@ def row_id(call: str, index: int) -> str:
     return f"syn-{digest([call, index])[:12]}"
 
 
-def read_choice(answer: Answer | CallFailure, index: int, opening: str) -> tuple[str, str, str]:
-    """(text, reason why it is no candidate or "", what the model wrote)."""
+def with_answer(example: Example, context: str, task: Task) -> tuple[Example, str]:
+    """What a model wrote, parted into text and answer; with the reason why it cannot be, or "".
+
+    The answer decides on the label: a question that the model could not answer is one of that kind, whatever was
+    asked for.
+    """
+    rule = task.answer
+    if rule is None:
+        raise ValueError("the task has no `answer`")
+    text, mark, answer = f"\n{example.text}".partition(f"\n{rule.noun.capitalize()}:")
+    text = text.strip().removeprefix(f"{task.noun.capitalize()}:")
+    text, answer = (" ".join(part.split()) for part in (text, answer))
+    if not mark or not answer:
+        return example, f"no {rule.noun} in it"
+    if not text:
+        return example, "empty answer"
+    kind = kind_of(answer, task)
+    if kind is None:
+        return example, f"its {rule.noun} names no label"
+    return replace(example, text=text, label=kind, answer=answer, context=context), ""
+
+
+def read_choice(answer: Answer | CallFailure, index: int, opening: str, *, lines: bool = False) -> tuple[str, str, str]:
+    """(text, reason why it is no candidate or "", what the model wrote). `lines` keeps the line breaks."""
     if isinstance(answer, CallFailure):
         return "", f"call failed: {answer.reason}", ""
     if index >= len(answer.choices):
         return "", "endpoint gave fewer answers than asked for", ""
     choice = answer.choices[index]
-    text = parse_text(choice, opening)
+    text = parse_lines(choice, opening) if lines else parse_text(choice, opening)
     # Half a character cannot be stored; what the model wrote is kept with a mark in its place.
     raw = prompts.SURROGATE.sub("\ufffd", choice.text)
     if choice.finish_reason == "length":
@@ -238,6 +267,18 @@ def read_choice(answer: Answer | CallFailure, index: int, opening: str) -> tuple
     if REFUSAL.match(text.lower().replace("’", "'")):
         return "", "refusal", raw
     return text, "", raw
+
+
+def parse_lines(choice: Choice, opening: str) -> str:
+    """The lines of an answer that hold anything, the first with what stood in the prompt already.
+
+    >>> parse_lines(Choice(" wrote Emma ?\\nAnswer: Austen", "stop"), "Who")
+    'Who wrote Emma ?\\nAnswer: Austen'
+    """
+    if not choice.text.strip():
+        return ""
+    pieces = f"{opening}{choice.text}".splitlines()
+    return "\n".join(line for piece in pieces if (line := " ".join(piece.split())))
 
 
 def parse_text(choice: Choice, opening: str) -> str:

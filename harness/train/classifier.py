@@ -7,11 +7,8 @@ This is the only module that imports `peft`.
 
 from __future__ import annotations
 
-import json
 import random
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear as LoraLinear
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness.errors import DataError
 from harness.spec import Train
+from harness.train.adapt import precision_of, read_adapters, train_only_adapters, with_adapters, write_adapters
 from harness.train.encoder import Encoder
-from harness.train.lora import lean
 from harness.train.packing import pooled
 
 HEAD = "head.safetensors"
@@ -84,22 +78,13 @@ class Student:
     def save(self, folder: Path, base: str) -> None:
         """Write `adapter_model.safetensors`, `adapter_config.json` and the head. `base` is the public name of the base
         model; the bytes are the same on every machine."""
-        # "auto" would look the base model up, on the hub if its name is one.
-        self.upper.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)
-        path = folder / "adapter_config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        # PEFT writes the local folder, and a set in whatever order this process hashes its texts to.
-        config |= {"base_model_name_or_path": base, "target_modules": sorted(config["target_modules"])}
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_adapters(self.upper, folder, base)
         save_file({"weight": self.head.weight.data, "bias": self.head.bias.data}, folder / HEAD)
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder, recipe: Train) -> Student:
         """Read what `save` wrote; only safetensors are read."""
-        with without_peft_warnings():
-            frozen = encoder.fresh_upper(precision_of(recipe, encoder.device))
-            upper = lean(PeftModel.from_pretrained(frozen, str(folder), use_safetensors=True), LoraLinear)
+        upper = read_adapters(encoder.fresh_upper(precision_of(recipe.precision, encoder.device)), folder)
         tensors = load_file(folder / HEAD)
         head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
         head.load_state_dict(tensors)
@@ -130,27 +115,14 @@ def train(
 
 def adapted(encoder: Encoder, recipe: Train) -> Any:
     """The upper layers with fresh LoRA adapters. Raises `DataError` where `lora.targets` names no layer of them."""
-    try:
-        with without_peft_warnings():
-            frozen = encoder.fresh_upper(precision_of(recipe, encoder.device))
-            return lean(get_peft_model(frozen, lora_config(recipe, encoder)), LoraLinear)
-    except ValueError as error:
-        layers = {name.rsplit(".", 1)[-1] for name, _ in encoder.fresh_upper().encoder.named_modules()}
-        raise DataError(
-            f"train.lora.targets: {recipe.lora.targets!r} cannot be adapted: {error}. Layers of this model: "
-            f"{', '.join(sorted(name for name in layers if name.isidentifier()))}."
-        ) from error
-
-
-def lora_config(recipe: Train, encoder: Encoder) -> LoraConfig:
-    lora = recipe.lora
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets,
-        layers_to_transform=list(range(encoder.cut, encoder.depth)),
-        layers_pattern="layer",
+    return with_adapters(
+        encoder.fresh_upper(precision_of(recipe.precision, encoder.device)),
+        rank=recipe.lora.rank,
+        alpha=recipe.lora.alpha,
+        dropout=recipe.lora.dropout,
+        targets=recipe.lora.targets,
+        layers=range(encoder.cut, encoder.depth),
+        pattern="layer",
     )
 
 
@@ -190,7 +162,7 @@ def _fit(
     targets = torch.tensor([row.label for row in rows], device=device)
     weights = torch.tensor([row.weight for row in rows], device=device)
     loss_of = nn.CrossEntropyLoss(reduction="none", label_smoothing=recipe.label_smoothing)
-    train_only_dropout_of_adapters(student.upper)
+    train_only_adapters(student.upper)
     losses: list[float] = []
     curve: list[float] = []
     for step, batch in enumerate(_batches(len(states), recipe, seed), start=1):
@@ -230,35 +202,3 @@ def _batches(rows: int, recipe: Train, seed: int) -> Iterator[list[int]]:
         batches = [order[i : i + recipe.batch_size] for i in range(0, rows, recipe.batch_size)]
         yield from batches[:left]
         left -= len(batches)
-
-
-def train_only_dropout_of_adapters(upper: Any) -> None:
-    """The frozen part stays in evaluation mode: its cached states were computed without dropout too."""
-    upper.eval()
-    for name, module in upper.named_modules():
-        if "lora_dropout" in name:
-            module.train()
-
-
-def precision_of(recipe: Train, device: torch.device) -> torch.dtype:
-    """Of the frozen layers and what flows through them; adapters, head and loss are float32 either way. On a processor
-    without bf16 instructions bfloat16 is slower than float32."""
-    if recipe.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" or has_bf16() else torch.float32
-    return torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-
-
-def has_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-@contextmanager
-def without_peft_warnings() -> Generator[None]:
-    """peft asks transformers for attributes that have new names; nothing here can act on that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield

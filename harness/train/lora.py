@@ -18,9 +18,12 @@ LANES = {torch.bfloat16: (torch.int16, 16), torch.float16: (torch.int16, 16), to
 
 
 def lean(upper: Any, linear: type) -> Any:
-    """Let every layer of the class `linear` (PEFT's) in `upper` compute by `lora_linear`. Returns `upper`."""
+    """Let every layer of the class `linear` (PEFT's) in `upper` compute by `lora_linear`. Returns `upper`.
+
+    Layers whose weights lie the other way round (GPT-2's `Conv1D`) keep PEFT's own arithmetic.
+    """
     for module in upper.modules():
-        if isinstance(module, linear):
+        if isinstance(module, linear) and isinstance(getattr(module, "base_layer", None), torch.nn.Linear):
             module.forward = partial(lora_linear, module)
     return upper
 

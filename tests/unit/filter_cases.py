@@ -19,11 +19,15 @@ CELL = "label=ALPHA|length=short"
 class Held:
     """Held-out items by role and id, as `HeldOutTexts` gives them."""
 
-    def __init__(self, texts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, texts: Mapping[str, str] | None = None, answers: Mapping[str, str] | None = None) -> None:
+        self._answers = answers or {}
         self._texts = {"real-dev": "nothing like the candidates at all ?"} if texts is None else texts
 
     def pairs(self) -> list[tuple[Role, str, str]]:
         return [(Role.DEV, ident, text) for ident, text in self._texts.items()]
+
+    def answers(self) -> list[tuple[Role, str, str]]:
+        return [(Role.DEV, ident, text) for ident, text in self._answers.items()]
 
 
 def candidate(number: int, text: str, label: str = "ALPHA", cell: str = CELL, round_: int = 1) -> Candidate:

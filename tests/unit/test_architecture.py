@@ -20,12 +20,26 @@ MODULES = {
 ONLY = {
     "mlflow": "harness/tracking.py",
     "openai": "harness/llm/endpoint.py",
-    "peft": "harness/train/classifier.py",
+    "peft": "harness/train/adapt.py",
     "sentence_transformers": "harness/embed.py",
     "xllamacpp": "harness/llm/embedded.py",
 }
 HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
-LOADED_LATE = tuple(f"harness/train/{name}.py" for name in ("classifier", "encoder", "lora", "packing"))
+LOADED_LATE = tuple(
+    f"harness/train/{name}.py"
+    for name in (
+        "adapt",
+        "causal",
+        "checkpoint",
+        "classifier",
+        "decoding",
+        "encoder",
+        "generative",
+        "line",
+        "lora",
+        "packing",
+    )
+)
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")

@@ -33,7 +33,7 @@ def item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:
 
 
 def test_every_entry_says_what_it_is_whose_it_is_and_how_to_get_it() -> None:
-    assert sorted(CATALOGUE) == ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2", "sentiment", "trec"]
+    assert sorted(CATALOGUE) == ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2", "disfl_qa", "sentiment", "trec"]
     for name, entry in CATALOGUE.items():
         assert entry.name == name
         assert entry.licence

@@ -92,7 +92,7 @@ def test_no_candidates_need_no_held_out_texts() -> None:
 
 
 def test_an_index_over_nothing_finds_nothing() -> None:
-    index = HeldOutIndex(Held({"real-1": "a b c"}), 6)  # type: ignore[arg-type]
+    index = HeldOutIndex(Held({"real-1": "a b c"}).pairs(), 6)
     assert index.copied("a b c d e f g") == ""
     assert index.copied("A, b: C!") == "same words as dev item real-1"
 

@@ -1,8 +1,9 @@
+import re
 from collections import Counter
 
 import pytest
 
-from harness.packaged import polarity, read_packaged
+from harness.packaged import polarity, read_disfl_qa, read_packaged
 from harness.texts import normalise
 
 
@@ -34,6 +35,23 @@ def test_sentiment_has_four_domains_three_labels_and_the_raters_disagreement() -
     }
     assert not any("&amp;" in str(row["text"]) for row in table.rows)
     assert all(normalise(str(row["text"])) for row in table.rows)
+
+
+def test_disfl_qa_has_passages_questions_and_answers_of_which_a_quarter_are_unknown() -> None:
+    table = read_disfl_qa()
+    assert len(table.rows) == 1000
+    assert len({row["passage"] for row in table.rows}) == 713
+    assert len({(row["passage"], row["question"]) for row in table.rows}) == 1000
+    assert sum(row["answer"] == "unknown" for row in table.rows) == 245
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert all(str(value) == str(value).strip() != "" for row in table.rows for value in row.values())
+    shares = Counter(row["passage_length"] for row in table.rows)
+    assert set(shares) == {"short", "medium", "long"}
+    assert min(shares.values()) > 300
+    known = [row for row in table.rows if row["answer"] != "unknown"]
+    assert sum(str(row["answer"]) in str(row["passage"]) for row in known) == 598
+    bare = [{name: re.sub(r"\W", "", str(value)).lower() for name, value in row.items()} for row in known]
+    assert all(row["answer"] in row["passage"] for row in bare)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def plan_of(guidance: tuple[Guidance, ...] = (), **steering: Any) -> Plan:
 
 
 def made(wave_draws: list[Draw], llm: ScriptedLlm) -> Batch:
-    return asyncio.run(generate(wave_draws, llm, round_=1, wave=0))
+    return asyncio.run(generate(wave_draws, llm, spec().task, round_=1, wave=0))
 
 
 def numbered(request: Request) -> list[str]:
@@ -186,7 +186,7 @@ def test_progress_counts_what_was_asked_for_also_of_calls_that_fail() -> None:
     calls = drawn(quota(6), quota(4, "BETA"))
     told: list[int] = []
     llm = ScriptedLlm(lambda request: Fails() if request.n == 2 else ["only one ?"])
-    asyncio.run(generate(calls, llm, round_=1, wave=0, on_answers=told.append))
+    asyncio.run(generate(calls, llm, spec().task, round_=1, wave=0, on_answers=told.append))
     assert sorted(told) == [2, 4, 4]
 
 

@@ -88,7 +88,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(tmp_path: Path):
 def test_messages_show_the_value_and_what_is_allowed(tmp_path: Path):
     text = {problem.where: problem.message for problem in refused(tmp_path, BAD)}
     assert text["seed"] == "yes (in YAML: true) is not a whole number from 0 on"
-    assert text["task.nuon"] == "unknown key 'nuon'; did you mean 'noun'? Allowed: 'noun', 'labels'"
+    assert text["task.nuon"] == "unknown key 'nuon'; did you mean 'noun'? Allowed: 'noun', 'labels', 'answer'"
     assert text["task.labels.nay"] == "1 is not text; if it is meant as text, put it in quotes: '1'"
     assert "put it in quotes: 'NO'" in text["task.labels.NO"]
     assert text["data.source.kind"] == "'csv' is not one of 'datasets', 'file', 'hub', 'packaged'"
@@ -191,7 +191,7 @@ def test_missing_keys_point_at_the_section_that_lacks_them(tmp_path: Path):
         ("task", 2, "is missing"),
         ("data.source", 3, "is missing"),
     ]
-    assert "a mapping with the keys 'noun', 'labels'" in found[0].message
+    assert "a mapping with the keys 'noun', 'labels', 'answer'" in found[0].message
 
 
 @pytest.mark.parametrize(

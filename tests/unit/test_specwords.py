@@ -18,7 +18,7 @@ from harness.specwords import at, describe, looks_secret, show, suggest
         (("runtime", "store"), "a path"),
         (("filters", "judge", "enabled"), "true or false"),
         (("llm", "judge", "style"), "one of 'auto', 'chat', 'completion'"),
-        (("task", "labels"), "a mapping with `name: value` lines (at least 2), each value text"),
+        (("task", "labels"), "a mapping with `name: value` lines (at least 1), each value text"),
         (("matrix", "label_weights", "any"), "a number above 0"),
         (("budget",), "a mapping with the keys 'calls', 'tokens', 'usd'"),
     ],
