@@ -22,6 +22,8 @@ class CausalLora(Section):
     dropout: Share = 0.05
     targets: list[str] = LINEAR
     """Names of the linear layers that get adapters; these are those of Llama, Mistral, Qwen and their like."""
+    upper_layers: PositiveInt | None = None
+    """Adapt only so many upper layers; no gradient is then computed below. `null` adapts every layer."""
 
 
 class CausalTrain(Section):

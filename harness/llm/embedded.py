@@ -79,11 +79,13 @@ class EmbeddedServer:
     """Starts the child at the first `address()` and again if it died; `close()` ends it. Safe to use from threads.
 
     `threads="auto"` times a small call with all cores and then with ever fewer, as long as fewer are faster, which
-    takes a few seconds; `self.threads` is what it chose. `log_file` gets what llama.cpp says.
+    takes a few seconds; `self.threads` is what it chose. `log_file` gets what llama.cpp says. `adapter` is a trained
+    student on top of the weights, as `harness.train.gguf_adapter` writes it.
     """
 
-    def __init__(self, log_file: Path, threads: int | Literal["auto"] = "auto") -> None:
+    def __init__(self, log_file: Path, threads: int | Literal["auto"] = "auto", adapter: Path | None = None) -> None:
         self.log_file = log_file
+        self.adapter = adapter
         self.threads: int | None = None if threads == "auto" else threads
         self._child: _Child | None = None
         self._restarts = 0
@@ -94,6 +96,7 @@ class EmbeddedServer:
         """What can change an answer: weights, engine version and settings; never the port or the threads."""
         settings = {**SETTINGS, "context": CONTEXT, "slots": SLOTS}
         return {
+            **({} if self.adapter is None else {"adapter": file_digest(self.adapter)}),
             "base_url": "embedded",
             "weights": _weights(find_model()),
             "engine": f"xllamacpp {importlib.metadata.version('xllamacpp')}",
@@ -140,7 +143,7 @@ class EmbeddedServer:
         return best
 
     def _start(self, threads: int) -> _Child:
-        child = _Child(find_model(), threads, self.log_file)
+        child = _Child(find_model(), threads, self.log_file, self.adapter)
         if child.listening:
             return child
         child.close()
@@ -158,7 +161,7 @@ class EmbeddedServer:
 class _Child:
     """One child process. `listening` is False when it ended or stayed silent instead of giving its address."""
 
-    def __init__(self, model: Path, threads: int, log_file: Path) -> None:
+    def __init__(self, model: Path, threads: int, log_file: Path, adapter: Path | None) -> None:
         self.threads = threads
         self._key = secrets.token_hex(16)
         log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +179,13 @@ class _Child:
                 # Ctrl-C is for the parent, which lets the call in flight finish.
                 start_new_session=True,
             )
-        self.address = Address(self._greet({"model": str(model), "threads": threads, "api_key": self._key}), self._key)
+        settings = {
+            "model": str(model),
+            "threads": threads,
+            "api_key": self._key,
+            "adapter": adapter and str(adapter),
+        }
+        self.address = Address(self._greet(settings), self._key)
 
     @property
     def listening(self) -> bool:
@@ -268,6 +277,8 @@ def serve() -> None:
     params.n_ctx = CONTEXT * SLOTS
     params.cpuparams.n_threads = settings["threads"]
     params.cpuparams_batch.n_threads = settings["threads"]
+    if settings["adapter"]:
+        params.lora_adapters = [llama.CommonAdapterLoraInfo(settings["adapter"], 1.0)]
     for name, value in SETTINGS.items():
         setattr(params, name, value)
     server: Any = llama.Server(params)

@@ -52,7 +52,7 @@ def with_adapters(
             return lean(get_peft_model(model, config), LoraLinear)
     except ValueError as error:
         raise DataError(
-            f"train.lora.targets: {list(targets)!r} cannot be adapted: {error}. Layers of this model: "
+            f"lora.targets: {list(targets)!r} cannot be adapted: {error}. Layers of this model: "
             f"{', '.join(sorted(names))}."
         ) from error
 

@@ -101,10 +101,16 @@ def trainable(base: Base, recipe: CausalTrain) -> Any:
     if recipe.lora is None:
         return model.requires_grad_(True).train()
     lora = recipe.lora
-    model = model.to(precision_of(recipe.precision, model.device))
-    return train_only_adapters(
-        with_adapters(model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
+    depth = int(model.config.num_hidden_layers)
+    adapted = with_adapters(
+        model.to(precision_of(recipe.precision, model.device)),
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        targets=lora.targets,
+        layers=None if lora.upper_layers is None else range(max(0, depth - lora.upper_layers), depth),
     )
+    return train_only_adapters(adapted)
 
 
 class _Fit:
@@ -193,7 +199,7 @@ def batches(rows: int, size: int, steps: int, seed: int) -> Iterator[list[int]]:
 def _tell_cuts(curve: Curve, recipe: CausalTrain, rows: int) -> None:
     if curve.prompts_cut or curve.answers_cut:
         log.warning(
-            "train.max_length: %d tokens cut the beginning of %d and the end of %d answers, of %d rows",
+            "causal.max_length: %d tokens cut the beginning of %d prompts and the end of %d answers, of %d rows",
             recipe.max_length,
             curve.prompts_cut,
             curve.answers_cut,

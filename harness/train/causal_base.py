@@ -70,7 +70,7 @@ class Base:
 
 
 def find_base(model: str, folder: Path = Path()) -> BaseFiles:
-    """The files of `train.model`; a relative path starts from `folder`, the YAML file's. Loads nothing.
+    """The files of `causal.model`; a relative path starts from `folder`, the YAML file's. Loads nothing.
 
     Raises `DataError` where something is missing, `MissingPackageError` where the packaged model is.
     """
@@ -81,13 +81,13 @@ def find_base(model: str, folder: Path = Path()) -> BaseFiles:
     if path.suffix == ".gguf" and path.is_file():
         return BaseFiles(model, path.parent, path.name, (path,), ())
     if not path.is_dir():
-        raise DataError(f"train.model: {str(path)!r} is no folder and no '.gguf' file. {WANTED}")
+        raise DataError(f"causal.model: {str(path)!r} is no folder and no '.gguf' file. {WANTED}")
     weights = tuple(sorted(path.glob("*.safetensors")))
     missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()]
     if not weights:
         missing.insert(0, "model.safetensors")
     if missing:
-        raise DataError(f"train.model: {str(path)!r} has no {' and no '.join(missing)}. {WANTED}")
+        raise DataError(f"causal.model: {str(path)!r} has no {' and no '.join(missing)}. {WANTED}")
     settings = tuple(path / name for name in ("config.json", *TOKENIZER) if (path / name).is_file())
     return BaseFiles(model, path, None, weights, settings)
 
@@ -114,11 +114,11 @@ def load_base(files: BaseFiles, device: str = "cpu") -> Base:
         with redirect_stderr(StringIO()):
             tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **options)
             model: Any = AutoModelForCausalLM.from_pretrained(files.folder, dtype=torch.float32, **options, **packed)
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, ImportError) as error:
-        raise DataError(f"train.model: {_path(files)!r} cannot be read: {error}. {WANTED}") from error
+    except Exception as error:  # a damaged file makes the readers raise whatever it led them to
+        raise DataError(f"causal.model: {_path(files)!r} cannot be read: {error}. {WANTED}") from error
     if tokenizer.eos_token_id is None:
         raise DataError(
-            f"train.model: the tokenizer of {_path(files)!r} has no end token (eos_token), so answers would never "
+            f"causal.model: the tokenizer of {_path(files)!r} has no end token (eos_token), so answers would never "
             "stop. Set one in its tokenizer_config.json."
         )
     if files.gguf is not None:
@@ -134,7 +134,7 @@ def _path(files: BaseFiles) -> str:
 def _refuse_unless_causal(files: BaseFiles) -> None:
     built = json.loads((files.folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ["unknown"]
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in built):
-        raise DataError(f"train.model: {_path(files)!r} holds a {built[0]}, which writes no text. {WANTED}")
+        raise DataError(f"causal.model: {_path(files)!r} holds a {built[0]}, which writes no text. {WANTED}")
 
 
 def _make_plain(model: Any) -> None:

@@ -142,7 +142,7 @@ class Student:
 
     def save(self, folder: Path, *, title: str, rows: int, seed: int, curve: Curve) -> None:
         """Write the student and a card: `adapter_model.safetensors` and `adapter_config.json` (PEFT), or, without
-        adapters, the whole model as a folder that `train.model` can name. Raises ValueError for an untrained one."""
+        adapters, the whole model as a folder that `causal.model` can name. Raises ValueError for an untrained one."""
         if self._tuned is None:
             raise ValueError("the untrained base model has nothing to save")
         if self.recipe.lora is None:

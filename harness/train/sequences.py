@@ -60,7 +60,7 @@ class Format:
         self._max_length = min(recipe.max_length, base.context)
         self._base = base
         if self._chat and not getattr(base.tokenizer, "chat_template", None):
-            raise DataError(f"train.format: the tokenizer of {base.name!r} has no chat template. Set `format: plain`.")
+            raise DataError(f"causal.format: the tokenizer of {base.name!r} has no chat template. Set `format: plain`.")
 
     @cached_property
     def end(self) -> int:
@@ -77,14 +77,15 @@ class Format:
         return frozenset({self.end, self._base.end})
 
     def row(self, row: Row) -> Encoded:
-        """Tokens to learn from, at most `max_length`. What does not fit is cut from the beginning of the prompt; an
-        answer that does not fit even so loses its end, and then has no end token, which would teach to stop there."""
+        """Tokens to learn from, at most `max_length`. What does not fit is cut from the beginning of the prompt, down
+        to a quarter of `max_length`; an answer that does not fit even so loses its end, and then has no end token,
+        which would teach to stop there."""
         lead = "" if row.plain_text or self._chat or row.prompt.endswith("\n") else " "
         wanted = [*self._tokens(lead + row.answer), self._base.end if row.plain_text else self.end]
-        room = self._max_length - (1 if row.plain_text else self._bare)
-        if room < 1:
+        least = 1 if row.plain_text else max(self._bare, self._max_length // 4)
+        if least >= self._max_length:
             raise self._too_short(row.prompt)
-        answer = wanted[:room]
+        answer = wanted[: self._max_length - min(least, len(self.prompt(row.prompt)[0]))]
         opening, cut = self.prompt(row.prompt, self._max_length - len(answer))
         return Encoded((*opening, *answer), len(opening), cut, len(answer) < len(wanted))
 
@@ -113,8 +114,8 @@ class Format:
 
     def _too_short(self, prompt: str) -> DataError:
         return DataError(
-            f"train.max_length: {self._max_length!r} tokens leave no room for an answer to {prompt[:60]!r}: the format "
-            f"alone takes {self._bare}. Raise it."
+            f"causal.max_length: {self._max_length!r} tokens leave no room for an answer to {prompt[:60]!r}: the "
+            f"format alone takes {self._bare}. Raise it."
         )
 
     def _opened(self, prompt: str) -> list[int]:
