@@ -353,7 +353,7 @@ class Feedback(Section):
     """From the dev report to the next round's plan. The defaults are those that the measurements in
     `experiments/LOG.md` favour."""
 
-    policies: list[PolicyName] = ["quotas", "contrast"]
+    policies: list[PolicyName] = ["contrast"]
     """What may be done with the dev report (`harness/generate/policies.py`): `quotas` moves candidates to labels and
     slices that fail, `contrast` shows a confused label beside its neighbour, `shots` picks few-shot seeds from weak
     slices, `critic` adds a sentence written by the critic role, `relabel` doubts confused labels in the labeller's
