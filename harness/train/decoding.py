@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+BATCH_TOKENS = 8192
+"""Of SmolLM2's keys and values so many take 380 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,23 @@ def continued(
     batch_size: int,
 ) -> list[Continuation]:
     """What `model` writes after each prompt (one token or more), in the callers' order."""
-    order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     found: dict[int, Continuation] = {}
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
+    for places in _together([len(prompt) + max_new_tokens for prompt in prompts], batch_size):
         batch = _Batch(model, [prompts[place] for place in places], [seeds[place] for place in places], pad, sampling)
         with torch.inference_mode():
             written = batch.write(max_new_tokens, stops)
         found |= dict(zip(places, written, strict=True))
     return [found[place] for place in range(len(prompts))]
+
+
+def _together(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Places of the prompts that share a batch, those of about one length together: at most `batch_size`, and at most
+    `BATCH_TOKENS` tokens once all are written, so that a batch of long prompts has room for what is kept of them."""
+    order = sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
+    while order:
+        most = max(1, min(batch_size, BATCH_TOKENS // lengths[order[0]]))
+        yield order[:most]
+        order = order[most:]
 
 
 class _Batch:

@@ -88,13 +88,14 @@ class Student:
         max_new_tokens: int,
         sampling: Sampling = GREEDY,
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int = 64,
     ) -> list[Answer]:
         """An answer to each prompt, in their order; an empty prompt asks for a whole text.
 
         The k-th copy of a prompt has a seed of its own, whatever stands beside it: so an answer depends on `seed`, the
         prompt and k. Prompts longer than the recipe's `max_length`, or than the context leaves room for, lose their
-        beginning. Raises ValueError where `max_new_tokens` fills the context.
+        beginning. At most `batch_size` are written side by side, fewer where they are long. Raises ValueError where
+        `max_new_tokens` fills the context.
         """
         room = self.base.context - max_new_tokens
         if max_new_tokens < 1 or room < 1:

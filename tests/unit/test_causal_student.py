@@ -14,6 +14,7 @@ import torch
 from causal_cases import ANSWERS, ROWS, TEXTS, recipe, tiny
 
 from harness.causalspec import CausalLora, CausalTrain
+from harness.train import decoding
 from harness.train.causal import Curve, train
 from harness.train.causal_base import Base, find_base, load_base
 from harness.train.decoding import Sampling, pick
@@ -74,6 +75,18 @@ def test_an_answer_does_not_hang_on_its_neighbours(student: Student, sampling: S
     assert [first[prompts[place]] for place in order if prompts[place] not in NEW] == [
         one for one, place in zip(shuffled, order, strict=True) if prompts[place] not in NEW
     ]
+
+
+def test_long_prompts_share_smaller_batches(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = student.generate([*NEW, *TEXTS], max_new_tokens=12)
+    asked: list[int] = []
+    monkeypatch.setattr(decoding, "BATCH_TOKENS", 60)
+    hook = student.model.register_forward_pre_hook(
+        lambda _, __, given: asked.append(given["input_ids"].shape[0]), with_kwargs=True
+    )
+    assert student.generate([*NEW, *TEXTS], max_new_tokens=12) == usual
+    hook.remove()
+    assert 1 < max(asked) <= 4
 
 
 def test_copies_of_a_prompt_and_other_seeds_draw_other_answers(student: Student) -> None:
