@@ -1,12 +1,12 @@
-"""`harness`: init · validate · plan · run · show · report · track. The only module that people type at.
+"""`harness`: init · validate · plan · run · collapse · show · report · track: what people type at.
 
-Heavy imports stand inside the commands: `harness --help` loads neither torch nor mlflow.
+`harness collapse …` is in `collapsecli.py`. Heavy imports stand inside the commands: `harness --help` loads neither
+torch nor mlflow.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from io import TextIOWrapper
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from harness.collapsecli import collapse
 from harness.errors import HarnessError
+from harness.options import File, Overrides, seed_numbers
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
@@ -49,10 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-File = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key, e.g. `--set seed=3`. May be given again.")
-]
+app.add_typer(collapse, name="collapse")
+
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
 DEFAULT_STORE = Path("runs")
 LONGEST_REASON = 300
@@ -115,7 +115,7 @@ def run(
     if seeds is None:
         _run(load(file, overrides or ()), file, reason)
         return
-    numbers = _numbers(seeds)
+    numbers = seed_numbers(seeds)
     specs = [load(file, [*(overrides or ()), f"seed={number}"]) for number in numbers]
     reports = [_run(spec, file, reason) for spec in specs]
     from harness.replicates import pool, write_pooled
@@ -242,17 +242,6 @@ def _reason(text: str | None) -> str:
             'looked at again, e.g. --reopen-test "comparison of three filters, all decided beforehand".'
         )
     return reason
-
-
-def _numbers(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,9}", part)]
-    if len(set(numbers)) != len(parts):
-        raise HarnessError(
-            f"--seeds {text[:100]!r}: give different whole numbers of at most nine digits with commas between them, "
-            "e.g. 0,1,2."
-        )
-    return numbers
 
 
 def main() -> None:

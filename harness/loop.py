@@ -80,7 +80,7 @@ def run_id(spec: Spec, base: Path) -> tuple[str, str]:
 def _identity(spec: Spec, base: Path) -> dict[str, object]:
     """What makes a run: the spec, the bytes of its data and of its student, and the versions of all stages."""
     return {
-        "spec": resolved(spec),
+        "spec": {name: value for name, value in resolved(spec).items() if name != "collapse"},
         "source": source_digest(spec, base),
         "student": find_base(spec.causal.model, base).digest if spec.task.answer else student_digest(spec, base),
         "versions": {**STAGE_VERSIONS, "templates": templates_digest(answers=spec.task.answer is not None)},

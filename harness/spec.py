@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from harness.causalspec import CausalTrain
+from harness.collapsespec import Generations
 from harness.taskspec import Section, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -423,6 +424,8 @@ class Spec(Section):
     causal: CausalTrain = CausalTrain(steps=STEPS_OF_A_WRITER)
     """The student of a task with an `answer`; `train` is for classifiers."""
     evaluate: Evaluate = Evaluate()
+    collapse: Generations = Generations()
+    """For `harness collapse run` only."""
     feedback: Feedback = Feedback()
     stop: Stop = Stop()
     budget: Budget = Budget()

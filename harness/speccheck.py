@@ -289,6 +289,15 @@ def _student(site: Site) -> Iterator[Finding]:
         yield ("train", "model"), "is blank; write `embedded`, a folder or the name of a transformers encoder"
 
 
+def _tiny(site: Site) -> Iterator[Finding]:
+    if site.spec.collapse.tiny is None:
+        return
+    if site.spec.causal.lora is not None:
+        yield ("causal", "lora"), "has to be null with collapse.tiny: a model from scratch has no weights to adapt"
+    if site.spec.causal.format != "plain":
+        yield ("causal", "format"), "has to be plain with collapse.tiny: a model from scratch has no chat template"
+
+
 def _tracking(site: Site) -> Iterator[Finding]:
     if re.search(r"://[^/@]*:[^/@]+@", site.spec.runtime.tracking.uri or ""):
         advice = "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -319,5 +328,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("evaluate", "task"), _metric),
     (("feedback", "filters", "task"), _feedback),
     (("train",), _student),
+    (("collapse", "causal"), _tiny),
     (("runtime",), _tracking),
 )

@@ -72,7 +72,7 @@ def _run(folder: Path, _: Manifest) -> str:
 def _evaluation(folder: Path, manifest: Manifest) -> str:
     reports: Mapping[str, Any] = json.loads((folder / "scores.json").read_bytes())["reports"]
     metric = str(manifest.inputs["rule"]["metric"])
-    values = {arm: one[metric]["value"] for arm, one in reports.items()}
+    values = {arm: one.get(metric, one.get("answers", {}).get(metric))["value"] for arm, one in reports.items()}
     shown = ", ".join(f"{arm} {value:.3f}" if value is not None else f"{arm} –" for arm, value in values.items())
     items = max((int(one["n"]) for one in reports.values()), default=0)
     return f"{metric} on {items:,} {manifest.inputs['role']} items: {shown}"

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import overhead, statistics, training
+from benchmarks import collapse, overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
     "overhead": overhead,
     "statistics": statistics,
+    "collapse": collapse,
 }
 
 

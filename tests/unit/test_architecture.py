@@ -43,7 +43,7 @@ LOADED_LATE = tuple(
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")
-PRINTERS = ("harness/cli.py", "harness/terminal.py")
+PRINTERS = ("harness/cli.py", "harness/collapsecli.py", "harness/terminal.py")
 LONGEST = 350
 HOME = re.compile(r"(?<![\w.~/-])/(?:work|home|root|Users|mnt|tmp)/\w")
 

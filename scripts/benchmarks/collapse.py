@@ -1,0 +1,120 @@
+"""How often each collapse rule alarms, and when, on sequences whose truth is known; and how long a check takes.
+
+The rules are those of `rules.py`, the sequences those of `sequences.py`: every rule sees the same ones. A cell is the
+share of sequences with an alarm, its Wilson interval, and the median generation of the first alarm (– where fewer than
+half have one). Then a check with embeddings given: 10 generations of 300 items against 100 anchors, and of 10,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks import facts
+from benchmarks.rules import RULES, Rule
+from benchmarks.sequences import TOYS, Source
+from eval.collapse import Baseline, judge, matched_size, measure
+from eval.intervals import wilson
+from eval.profiles import Items, profiles
+
+WIDTH = 384
+WORDS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One rule on one source: the first alarm of each sequence, None where there was none."""
+
+    first: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        """`.98 [.95, .99] / 3`."""
+        share = wilson(sum(one is not None for one in self.first), len(self.first))
+        median = statistics.median(math.inf if one is None else one for one in self.first)
+        when = "–" if math.isinf(median) else f"{median:g}"
+        return f"{_share(share.value)} [{_share(share.low)}, {_share(share.high)}] / {when}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sequences", type=int, default=200, metavar="N", help="of each kind (200)")
+    parser.add_argument("--generations", type=int, default=8, metavar="N", help="after generation 0 (8)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", choices=("all", "rules", "speed"), default="all")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.sequences < 1 or options.generations < 2:
+        print("scripts/bench collapse: --sequences from 1 and --generations from 2 on", file=sys.stderr)
+        return 2
+    if options.part in ("all", "speed"):
+        for items in (300, 10_000):
+            print(speed(items), flush=True)
+    if options.part in ("all", "rules"):
+        print(
+            f"\n{options.sequences} sequences of each kind, {options.generations} generations after generation 0, "
+            f"seed {options.seed}\n",
+        )
+        print("\n".join(table(compare(TOYS, RULES, options.sequences, options.generations, options.seed))))
+        print("\n(healthy): every alarm is a false one. A working set is steered on purpose; judge by the probe.\n")
+    print("\n".join(facts.lines()))
+    return 0
+
+
+def compare(
+    sources: Sequence[Source], rules: Mapping[str, Rule], sequences: int, generations: int, seed: int
+) -> dict[str, dict[str, Cell]]:
+    """Cells by source and rule. A sequence has a random stream of its own, so that more of them change none."""
+    found: dict[str, dict[str, Cell]] = {}
+    for place, source in enumerate(sources):
+        drawn = [source.draw(np.random.default_rng([seed, place, number]), generations) for number in range(sequences)]
+        found[f"{source.name} (healthy)" if source.healthy else source.name] = {
+            name: Cell(tuple(rule(one, np.random.default_rng([seed, number])) for number, one in enumerate(drawn)))
+            for name, rule in rules.items()
+        }
+    return found
+
+
+def table(cells: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+    """Lines of a Markdown table, a row per source and a column per rule."""
+    rules = list(next(iter(cells.values())))
+    rows = [["sequence", *rules], ["---"] * (len(rules) + 1)]
+    rows += [[name, *(str(row[rule]) for rule in rules)] for name, row in cells.items()]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def speed(items: int, generations: int = 10, anchors: int = 100) -> str:
+    """One whole check, explanations included, with texts and unit vectors at hand."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(200, WIDTH))
+    vocabulary = np.array([f"word{number}" for number in range(WORDS)])
+
+    def drawn(count: int) -> Items:
+        rows = centres[rng.integers(len(centres), size=count)] + 0.8 * rng.normal(size=(count, WIDTH))
+        texts = tuple(" ".join(row) for row in vocabulary[rng.integers(WORDS, size=(count, 12))])
+        return Items(texts, (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+    real = drawn(anchors).vectors
+    base, later = [drawn(items) for _ in range(8)], [drawn(items) for _ in range(generations - 1)]
+    start, cpu = time.perf_counter(), time.process_time()
+    size = matched_size([len(one.texts) for one in base], [len(one.texts) for one in later])
+    baseline = Baseline.of([one.vectors for one in base], real, size)
+    verdict = judge(baseline, [measure(one.vectors, real, size) for one in later])
+    profiles(base, later, real, size)
+    spent, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "linux" else 2**30)
+    return (
+        f"{generations} generations × {items:,} items ({len(base)} batches of generation 0) × {anchors} anchors: "
+        f"{spent:.2f} s ({cpu:.2f} s of processor), peak memory of the process {peak:.2f} GB; verdict {verdict.status}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".removeprefix("0")
