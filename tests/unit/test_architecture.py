@@ -236,3 +236,9 @@ def test_places_are_found(place: str) -> None:
     assert HOME.search(f"see /{place}/main for it")
     assert HOME.search(f'"/{place}/x"')
     assert not HOME.search(f"https://host.example/{place}/x and ./{place}/x and ~/{place}/x and /{place}")
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest collects them by name: two of one name end the whole run before its first test."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
