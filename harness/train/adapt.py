@@ -26,6 +26,7 @@ WRAPPED = "base_model.model."
 def with_adapters(
     model: Any,
     *,
+    section: str,
     rank: int,
     alpha: int,
     dropout: float,
@@ -36,7 +37,7 @@ def with_adapters(
     """`model` with fresh adapters on the linear layers called as in `targets`, of the `layers` whose list in the model
     is called `pattern` (all layers when not given). The model's own weights are frozen; the adapters are float32.
 
-    Raises `DataError` where `targets` names no layer.
+    Raises `DataError` where `targets` names no layer; `section` is that of the spec which named them.
     """
     config = LoraConfig(
         r=rank,
@@ -52,7 +53,7 @@ def with_adapters(
             return lean(get_peft_model(model, config), LoraLinear)
     except ValueError as error:
         raise DataError(
-            f"lora.targets: {list(targets)!r} cannot be adapted: {error}. Layers of this model: "
+            f"{section}.lora.targets: {list(targets)!r} cannot be adapted: {error}. Layers of this model: "
             f"{', '.join(sorted(names))}."
         ) from error
 

@@ -104,6 +104,7 @@ def trainable(base: Base, recipe: CausalTrain) -> Any:
     depth = int(model.config.num_hidden_layers)
     adapted = with_adapters(
         model.to(precision_of(recipe.precision, model.device)),
+        section="causal",
         rank=lora.rank,
         alpha=lora.alpha,
         dropout=lora.dropout,

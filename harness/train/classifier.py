@@ -117,6 +117,7 @@ def adapted(encoder: Encoder, recipe: Train) -> Any:
     """The upper layers with fresh LoRA adapters. Raises `DataError` where `lora.targets` names no layer of them."""
     return with_adapters(
         encoder.fresh_upper(precision_of(recipe.precision, encoder.device)),
+        section="train",
         rank=recipe.lora.rank,
         alpha=recipe.lora.alpha,
         dropout=recipe.lora.dropout,
