@@ -14,10 +14,14 @@ falling or log RKE growing is drift, and `notes` says so.
 Give it the answers to a *frozen probe*: the same prompts, decoding, length limit and number of items in each
 generation, never edited by feedback. On a working set steering itself moves both statistics.
 
-Where generation 0 has fewer than 4 batches, their spread cannot be seen. Then it is worked out from the items by the
-jackknife: limit z·√(v_g/k + v_0/M). That is the noise between *items*, sound for a generator that stays the same and
-for items that do not come in groups (eight answers to one prompt). What retraining alone would move is in no baseline
-of one model; give batches of M retrained models to have it in.
+Where generation 0 has fewer than 4 batches, their spread cannot be seen. They are cut at random into parts of one size;
+of fewer than 8 parts the spread is worked out from the items by the jackknife: limit z·√(v_g/k + v_0/M). Either way it
+is the noise between *items*, sound for a generator that stays the same and for items that do not come in groups (eight
+answers to one prompt). What retraining alone would move is in no baseline of one model; give batches of M retrained
+models to have it in.
+
+How often unchanged toy runs of 8 generations alarm is measured in `tests/unit/test_collapse_rates.py` and by
+`scripts/bench collapse`.
 """
 
 from __future__ import annotations
@@ -279,10 +283,10 @@ def _notes(verdict: Verdict, baseline: Baseline, skipped: Mapping[int, str]) -> 
             f"{len(verdict.left_out)} of {verdict.anchors + len(verdict.left_out)} anchors stand verbatim in a "
             "generation and are left out of nnR in all of them."
         )
-    if baseline.by_items and verdict.courses:
+    if baseline.cut and verdict.courses:
         said.append(
-            f"Generation 0 has fewer than {MIN_BATCHES} batches, too few to see how much they vary, so the limits come "
-            "from the noise between items. Eight independent batches would be better."
+            f"Generation 0 has fewer than {MIN_BATCHES} batches of its own, too few to see how much they vary, so the "
+            "limits hold the noise between items only. Eight independent batches would be better."
         )
     if verdict.first_warning is not None and verdict.status == "ok":
         said.append(f"Generation {verdict.first_warning} was beyond a limit once.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from eval.vectors import unit_rows
 
 MIN_BATCHES = 4
 """With fewer batches of generation 0 their spread says next to nothing: t on 2 degrees of freedom or less."""
+PARTS = 8
+"""So many parts of one set are used like batches; fewer say less of their spread than their items do."""
 MIN_SIZE = 10
 """Fewest items in a batch where the batches' own spread counts."""
 MIN_SET = 50
@@ -56,17 +59,16 @@ class Readings:
 class Baseline:
     """Generation 0: batches of `size` items. `why` says why there is no baseline.
 
-    Can be written and read again, so that generation 0 need not be embedded twice.
+    `cut`: they are parts of fewer than 4 sets, not batches of their own. `by_items`: there are fewer than 8 such parts,
+    so that their spread is worked out from the items. Can be written and read again, so that generation 0 need not be
+    embedded twice.
     """
 
     batches: tuple[Batch, ...]
     size: int
+    cut: bool
+    by_items: bool
     why: str = ""
-
-    @property
-    def by_items(self) -> bool:
-        """Whether there are too few batches to see their spread, so that it is worked out from their items."""
-        return len(self.batches) < MIN_BATCHES
 
     @classmethod
     def of(
@@ -74,30 +76,35 @@ class Baseline:
     ) -> Baseline:
         """From the unit vectors of generation 0's batches, shapes (n_i, d), and of the anchors, (a, d).
 
-        `size` is how many items of each batch count, drawn by `seed`: as many as the smallest has unless given; give
-        `matched_size` where generations differ in size. Raises ValueError for vectors that are not unit rows of one
-        width, and for a size below 1.
+        `size` items of each batch count, drawn by `seed`: as many as the smallest batch has unless given; give
+        `matched_size` where generations differ in size. Fewer than 4 batches are cut into all the parts of `size` that
+        they give. Raises ValueError for vectors that are not unit rows of one width, and for a size below 1.
         """
         if size is not None and size < 1:
             raise ValueError(f"Baseline: size {size!r} must be at least 1")
-        sizes = [len(one) for one in batches]
+        rows = [unit_rows(batch=one)[0] for one in batches]
+        sizes = [len(one) for one in rows]
         wanted = min(sizes, default=0) if size is None else size
-        least = MIN_SET if len(sizes) < MIN_BATCHES else MIN_SIZE
-        if min([wanted, *sizes]) < max(least, wanted):
-            why = f"generation 0 has batches of {sizes} items, and each needs at least {max(least, wanted)}"
-            return cls((), wanted, why)
-        found = [measure(one, anchors, wanted, seed).batches[0] for one in batches]
-        return cls(tuple(found), wanted)
+        cut = len(rows) < MIN_BATCHES
+        parts = [part for one in rows for part in _parts(one, wanted, seed)[: None if cut else 1]] if wanted else []
+        by_items = cut and len(parts) < PARTS
+        least = max(wanted, MIN_SET if by_items else MIN_SIZE)
+        if min([wanted, *sizes]) < least or not parts:
+            why = f"generation 0 has batches of {sizes} items, and each needs at least {least}"
+            return cls((), wanted, cut, by_items, why)
+        return cls(tuple(_batch(part, anchors) for part in parts), wanted, cut, by_items)
 
 
 def matched_size(batches: Sequence[int], generations: Sequence[int]) -> int:
-    """The size at which all are compared, from the sizes of generation 0's batches and of the later generations.
+    """The size at which all are compared, from the sizes of generation 0's batches and of the later generations: that
+    of the smallest.
 
-    The smallest batch of generation 0, or less where a generation is smaller, but at most by half: a generation that is
-    smaller still is not judged, rather than all others judged on as few items.
+    A later generation with less than half of the median one's items does not count: it is not judged, rather than all
+    others judged on as few items.
     """
-    whole = min(batches, default=0)
-    return min([whole, *(size for size in generations if 2 * size >= whole)])
+    large = [size for size in generations if size >= MIN_SIZE]
+    usual = median_low(large) if large else 0
+    return min([*batches, *(size for size in large if 2 * size >= usual)], default=0)
 
 
 def measure(items: Vectors, anchors: Vectors | None, size: int, seed: int = 0) -> Readings:
@@ -109,9 +116,13 @@ def measure(items: Vectors, anchors: Vectors | None, size: int, seed: int = 0) -
     (rows,) = unit_rows(items=items)
     if len(rows) < max(2, size):
         return Readings((), len(rows), f"{len(rows)} items, and {max(2, size)} are compared")
+    return Readings(tuple(_batch(part, anchors) for part in _parts(rows, size, seed)), len(rows))
+
+
+def _parts(rows: FloatArray, size: int, seed: int) -> list[FloatArray]:
+    """Disjoint random parts of `size` rows."""
     order = np.random.default_rng(seed).permutation(len(rows))
-    parts = [rows[order[start : start + size]] for start in range(0, len(rows) - size + 1, size)]
-    return Readings(tuple(_batch(part, anchors) for part in parts), len(rows))
+    return [rows[order[start : start + size]] for start in range(0, len(rows) - size + 1, size)]
 
 
 def _batch(rows: FloatArray, anchors: Vectors | None) -> Batch:

@@ -44,7 +44,7 @@ class CausalTrain(Section):
     """Instead of `steps`: passes over the rows."""
     batch_size: PositiveInt = 16
     """Rows per optimiser step."""
-    pass_tokens: PositiveInt = 1024
+    pass_tokens: PositiveInt = 512
     """At most so many tokens go through the model at once, or one row where it is longer; a step makes as many passes
     as its rows need and adds up their gradients. Bounds the memory."""
     max_length: PositiveInt = 512

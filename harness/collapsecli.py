@@ -38,8 +38,8 @@ def collapse_check(
     generations: Annotated[
         list[Path],
         typer.Argument(
-            metavar="GEN0 GEN1 …",
-            help="A file or a folder of files a generation, in order. The files of GEN0's folder are its batches.",
+            metavar="GENERATION",
+            help="A file or a folder of files each, in order. The files of the first folder are its batches.",
             show_default=False,
         ),
     ],

@@ -19,6 +19,7 @@ from harness.errors import DataError
 from harness.machine import has_bf16
 from harness.train.lora import ADAPTER, lean
 
+CONFIG = "adapter_config.json"
 WRAPPED = "base_model.model."
 """What PEFT puts before the name of each module."""
 
@@ -47,7 +48,7 @@ def with_adapters(
         layers_to_transform=None if layers is None else list(layers),
         layers_pattern=pattern,
     )
-    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if _is_linear(module)}
     try:
         with without_peft_warnings():
             return lean(get_peft_model(model, config), LoraLinear)
@@ -58,8 +59,18 @@ def with_adapters(
         ) from error
 
 
+def _is_linear(module: nn.Module) -> bool:
+    """GPT-2's `Conv1D` is a linear layer too, and says so in its name only."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
 def read_adapters(model: Any, folder: Path) -> Any:
-    """`model` with the adapters that `write_adapters` wrote; only safetensors are read."""
+    """`model` with the adapters that `write_adapters` wrote; only safetensors are read. Raises `DataError` where there
+    are none."""
+    # PEFT would look for them on the hub.
+    missing = [name for name in (CONFIG, "adapter_model.safetensors") if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{str(folder)!r} has no {' and no '.join(missing)}: it is no folder of a trained student.")
     with without_peft_warnings():
         return lean(PeftModel.from_pretrained(model, str(folder), use_safetensors=True), LoraLinear)
 
@@ -70,7 +81,7 @@ def write_adapters(adapted: Any, folder: Path, base: str) -> None:
     # "auto" would look the base model up, on the hub if its name is one.
     adapted.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
+    path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     # PEFT writes the local folder, and a set in whatever order this process hashes its texts to.
     config |= {"base_model_name_or_path": base, "target_modules": sorted(config["target_modules"])}
@@ -107,7 +118,9 @@ def precision_of(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) 
 
 @contextmanager
 def without_peft_warnings() -> Generator[None]:
-    """peft asks transformers for attributes that have new names; nothing here can act on that."""
+    """peft asks transformers for attributes that have new names, and says that it found out how GPT-2's weights lie;
+    nothing here can act on that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         yield

@@ -87,10 +87,10 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Nothing here reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
     model = trainable(base, recipe)
     key = digest([VERSION, torch.__version__, base.digest, recipe.key(), seed, [asdict(row) for row in rows]])
-    losses = _Fit(model, base, encoded, [row.weight for row in rows], recipe, seed).run(on_step, checkpoint, key)
+    losses = Fit(model, base, encoded, [row.weight for row in rows], recipe, seed).run(on_step, checkpoint, key)
     model.eval()
     return Student(base, recipe, model), replace(curve, losses=tuple(losses))
 
@@ -114,7 +114,7 @@ def trainable(base: Base, recipe: CausalTrain) -> Any:
     return train_only_adapters(adapted)
 
 
-class _Fit:
+class Fit:
     """The optimiser's loop over the rows of one training."""
 
     def __init__(
@@ -144,10 +144,10 @@ class _Fit:
             if step < len(losses):
                 continue
             # Dropout is drawn anew for each step, so that one after an interruption draws the same.
-            torch.manual_seed(self._seed * 1_000_003 + step)
+            torch.manual_seed((self._seed * 1_000_003 + step) % 2**63)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * one_cycle(step, steps)
-            losses.append(self._gradients(batch))
+            losses.append(self.gradients(batch))
             nn.utils.clip_grad_norm_(self._parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad()
@@ -157,7 +157,7 @@ class _Fit:
                 write_checkpoint(checkpoint, key, losses, optimiser)
         return losses
 
-    def _gradients(self, batch: Sequence[int]) -> float:
+    def gradients(self, batch: Sequence[int]) -> float:
         """Add up the gradients of the batch's weighted mean loss per token; gives that loss."""
         total = sum(self._weights[place] * len(self._rows[place].targets) for place in batch)
         whole = 0.0

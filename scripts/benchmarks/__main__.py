@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, overhead, statistics, training
+from benchmarks import collapse, generative, overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
+    "generative": generative,
     "overhead": overhead,
     "statistics": statistics,
     "collapse": collapse,

@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
             f"\n{options.sequences} sequences of each kind, {options.generations} generations after generation 0, "
             f"seed {options.seed}\n",
         )
-        print("\n".join(table(compare(TOYS, RULES, options.sequences, options.generations, options.seed))))
+        for line in table(RULES, compare(TOYS, RULES, options.sequences, options.generations, options.seed)):
+            print(line, flush=True)
         print("\n(healthy): every alarm is a false one. A working set is steered on purpose; judge by the probe.\n")
     print("\n".join(facts.lines()))
     return 0
@@ -70,24 +71,26 @@ def run(options: argparse.Namespace) -> int:
 
 def compare(
     sources: Sequence[Source], rules: Mapping[str, Rule], sequences: int, generations: int, seed: int
-) -> dict[str, dict[str, Cell]]:
-    """Cells by source and rule. A sequence has a random stream of its own, so that more of them change none."""
-    found: dict[str, dict[str, Cell]] = {}
+) -> Iterator[tuple[str, dict[str, Cell]]]:
+    """Each source's name and its cell by rule. A sequence has a random stream of its own, so that asking for more of
+    them changes none."""
     for place, source in enumerate(sources):
         drawn = [source.draw(np.random.default_rng([seed, place, number]), generations) for number in range(sequences)]
-        found[f"{source.name} (healthy)" if source.healthy else source.name] = {
-            name: Cell(tuple(rule(one, np.random.default_rng([seed, number])) for number, one in enumerate(drawn)))
-            for name, rule in rules.items()
-        }
-    return found
+        yield (
+            f"{source.name} (healthy)" if source.healthy else source.name,
+            {
+                name: Cell(tuple(rule(one, np.random.default_rng([seed, number])) for number, one in enumerate(drawn)))
+                for name, rule in rules.items()
+            },
+        )
 
 
-def table(cells: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+def table(rules: Iterable[str], rows: Iterable[tuple[str, Mapping[str, Cell]]]) -> Iterator[str]:
     """Lines of a Markdown table, a row per source and a column per rule."""
-    rules = list(next(iter(cells.values())))
-    rows = [["sequence", *rules], ["---"] * (len(rules) + 1)]
-    rows += [[name, *(str(row[rule]) for rule in rules)] for name, row in cells.items()]
-    return ["| " + " | ".join(row) + " |" for row in rows]
+    yield "| " + " | ".join(["sequence", *rules]) + " |"
+    yield "| " + " | ".join(["---", *("---" for _ in rules)]) + " |"
+    for name, cells in rows:
+        yield "| " + " | ".join([name, *(str(cells[rule]) for rule in rules)]) + " |"
 
 
 def speed(items: int, generations: int = 10, anchors: int = 100) -> str:

@@ -15,7 +15,7 @@ from benchmarks.sequences import Drawn, Vectors
 from eval.collapse import Baseline, Verdict, judge, measure
 from eval.diversity import neighbour_radii, vendi
 
-PERMUTATIONS = 399
+PERMUTATIONS = 199
 LEVEL = 0.05
 DROP = 0.10
 NEIGHBOURS = 5

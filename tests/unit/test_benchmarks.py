@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from run_cases import finish
 
@@ -26,7 +27,7 @@ def module(name: str) -> ModuleType:
 def test_every_benchmark_of_the_table_has_options_and_says_what_it_is() -> None:
     main = module("__main__")
     text = main.parser().format_help()
-    assert {"training", "overhead"} <= set(main.TABLE)
+    assert {"training", "overhead", "collapse"} <= set(main.TABLE)
     for name, one in main.TABLE.items():
         assert name in text
         assert one.__doc__.partition("\n")[0] in " ".join(text.split())
@@ -76,6 +77,47 @@ def test_the_questions_are_distinct_and_those_of_the_test_are_others() -> None:
     assert {label for _, label in task.train} == set(range(6))
     assert contenders.trec(contenders.Size(600, 2000, 5), seed=0) == task
     assert contenders.trec(contenders.Size(600, 2000, 5), seed=1) != task
+
+
+def test_collapse_rules_see_the_same_sequences_and_are_counted() -> None:
+    collapse, sequences, rules = module("collapse"), module("sequences"), module("rules")
+    toys = [one for one in sequences.TOYS if one.name in ("stable", "sharpening")]
+    cells = dict(collapse.compare(toys, rules.RULES, sequences=4, generations=4, seed=0))
+    assert list(cells) == ["stable (healthy)", "sharpening"]
+    ours = cells["sharpening"]["nnR or log RKE twice"]
+    assert len(ours.first) == 4
+    assert all(one is not None and 2 <= one <= 4 for one in ours.first)
+    again = dict(collapse.compare(toys, rules.RULES, sequences=2, generations=4, seed=0))
+    assert again["sharpening"]["energy distance"].first == cells["sharpening"]["energy distance"].first[:2]
+    lines = list(collapse.table(rules.RULES, cells.items()))
+    assert len(lines) == 4
+    assert all(line.count("|") == len(rules.RULES) + 2 for line in lines)
+
+
+def test_a_cell_shows_rate_interval_and_median_of_the_first_alarm() -> None:
+    cell = module("collapse").Cell
+    assert str(cell((2, 3, 4, None))) == ".75 [.30, .95] / 3.5"
+    assert str(cell((2, None, None, None))) == ".25 [.05, .70] / –"
+    assert str(cell((1, 1))) == "1.00 [.34, 1.00] / 1"
+
+
+def test_the_speed_of_a_check_is_measured_on_a_whole_one() -> None:
+    said = module("collapse").speed(60, generations=3, anchors=30)
+    assert said.startswith("3 generations × 60 items (8 batches of generation 0) × 30 anchors: ")
+    assert said.endswith("verdict ok")
+
+
+def test_permutation_rules_keep_their_level_and_see_a_shift() -> None:
+    sequences, rules = module("sequences"), module("rules")
+    toy = sequences.TOYS[0]
+    rng = np.random.default_rng(0)
+    drawn = [toy.draw(np.random.default_rng(number), 2) for number in range(30)]
+    for rule in (rules.energy, rules.coverage):
+        assert sum(rule(one, rng) is not None for one in drawn) <= 5
+    other = sequences.TOYS[0].draw(np.random.default_rng(99), 2)
+    moved = sequences.Drawn(drawn[0].anchors, drawn[0].baseline, other.generations)
+    assert rules.energy(moved, rng) == 1
+    assert rules.coverage(moved, rng) == 1
 
 
 def test_all_time_that_is_no_models_counts_as_overhead() -> None:

@@ -21,7 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from harness.train.causal import _Fit
+from harness.train.causal import Fit
 from harness.train.line import attend_apart, attend_in_line, line, logits, takes_lines
 from harness.train.sequences import Encoded, Format, Row
 
@@ -86,8 +86,8 @@ def padded(model: Any, rows: list[Encoded], weights: list[float]) -> torch.Tenso
 def test_the_loss_and_its_gradients_are_those_of_rows_filled_up(pass_tokens: int) -> None:
     weights = [1.0, 2.0, 1.0, 0.5, 1.0, 1.0, 3.0, 1.0, 1.0]
     ours, theirs = (copy.deepcopy(tiny().model).requires_grad_(True) for _ in range(2))
-    fit = _Fit(ours, tiny(), ENCODED, weights, recipe(pass_tokens=pass_tokens), 0)
-    loss = fit._gradients(range(9))
+    fit = Fit(ours, tiny(), ENCODED, weights, recipe(pass_tokens=pass_tokens), 0)
+    loss = fit.gradients(range(9))
     expected = padded(theirs, ENCODED, weights)
     expected.backward()
     assert loss == pytest.approx(expected.item(), abs=1e-5)
@@ -99,5 +99,5 @@ def test_the_loss_and_its_gradients_are_those_of_rows_filled_up(pass_tokens: int
 def test_a_model_that_takes_no_lines_learns_the_same_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.train.causal.takes_lines", lambda _: False)
     model = copy.deepcopy(tiny().model).requires_grad_(True)
-    loss = _Fit(model, tiny(), ENCODED, [1.0] * 9, recipe(), 0)._gradients(range(9))
+    loss = Fit(model, tiny(), ENCODED, [1.0] * 9, recipe(), 0).gradients(range(9))
     assert loss == pytest.approx(padded(copy.deepcopy(tiny().model), ENCODED, [1.0] * 9).item(), abs=1e-5)

@@ -14,6 +14,7 @@ import torch
 from causal_cases import ANSWERS, ROWS, TEXTS, recipe, tiny
 
 from harness.causalspec import CausalLora, CausalTrain
+from harness.errors import DataError
 from harness.train import decoding
 from harness.train.causal import Curve, train
 from harness.train.causal_base import Base, find_base, load_base
@@ -209,6 +210,13 @@ def test_an_adapter_is_read_as_it_was_written(trained: tuple[Student, Curve], ba
     assert "0 prompts lost their beginning" in card
     assert "Base weights sha256: of tiny." in card
     assert not any(str(tmp_path) in file.read_text(errors="replace") for file in tmp_path.iterdir())
+
+
+def test_a_folder_without_an_adapter_is_told(base: Base, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no adapter_config\.json and no adapter_model\.safetensors"):
+        Student.load(tmp_path, base, LORA)
+    with pytest.raises(DataError, match=r"causal\.model: .* has no model\.safetensors"):
+        Student.load(tmp_path, base, recipe())
 
 
 def test_plain_peft_reads_the_adapter_to_the_same_answers(student: Student, tmp_path: Path) -> None:

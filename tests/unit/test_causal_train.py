@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from causal_cases import ANSWERS, ROWS, TEXTS, recipe, tiny
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from harness.causalspec import CausalLora, CausalTrain
 from harness.errors import DataError, StoreError
 from harness.train.causal import one_cycle, train
 from harness.train.generative import Student
+from harness.train.line import attend_apart
 from harness.train.sequences import Row
 
 LORA = recipe(lora=CausalLora(rank=4, alpha=8, dropout=0.1), precision="fp32")
@@ -175,10 +178,30 @@ def test_only_what_the_recipe_names_is_trained() -> None:
         "base_model.model.model.layers.1.self_attn.q_proj",
         "base_model.model.model.layers.1.mlp.down_proj",
     }
-    with pytest.raises(DataError, match=r"lora\.targets: \['query'\] .*Layers of this model: .*\bq_proj\b"):
+    with pytest.raises(DataError, match=r"causal\.lora\.targets: \['query'\] .*Layers of this model: .*\bq_proj\b"):
         train(ROWS, tiny(), recipe(lora=CausalLora(targets=["query"])), seed=0)
     with pytest.raises(DataError, match="on no rows"):
         train([], tiny(), WHOLE, seed=0)
+
+
+def test_a_model_of_another_build_is_trained_and_merged(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=2, n_positions=96, bos_token_id=0, eos_token_id=1)
+    base = replace(tiny(), model=GPT2LMHeadModel(config).eval().requires_grad_(False))
+    how = LORA.model_copy(update={"lora": CausalLora(rank=4, alpha=64, targets=["c_attn", "c_proj"], upper_layers=1)})
+    student, curve = train(ROWS, base, how, seed=0)
+    assert {name.split(".lora_")[0] for name in weights(student)} == {
+        f"base_model.model.transformer.h.1.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_proj")
+    }
+    assert curve.losses[-1] < curve.losses[0]
+    ids = torch.tensor([[0, *base.tokenizer(TEXTS[0])["input_ids"]]])
+    attend_apart(student._tuned)
+    with torch.no_grad():
+        merged, apart, bare = (one(input_ids=ids).logits for one in (student.model, student._tuned, base.model))
+    assert torch.allclose(merged, apart, atol=1e-4)
+    assert not torch.allclose(merged, bare, atol=1e-2)
+    with pytest.raises(DataError, match=r"Layers of this model: .*\bc_attn\b"):
+        train(ROWS, base, LORA, seed=0)
 
 
 def test_bfloat16_is_for_the_frozen_weights_only() -> None:

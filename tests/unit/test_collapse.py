@@ -136,9 +136,24 @@ def test_a_larger_generation_is_judged_by_the_mean_of_its_parts(source: Source, 
 
 def test_sizes_are_matched_but_not_to_a_generation_that_is_far_too_small() -> None:
     assert matched_size([100, 120], [90, 300]) == 90
-    assert matched_size([100, 120], [49, 300]) == 100
+    assert matched_size([100, 120], [40, 300, 90]) == 90
+    assert matched_size([100, 120], [30, 30, 30]) == 30
+    assert matched_size([10_000], [300, 300]) == 300
+    assert matched_size([100], [0, 0, 9]) == 100
     assert matched_size([100], []) == 100
-    assert matched_size([], [50]) == 0
+    assert matched_size([], []) == 0
+
+
+def test_one_large_set_is_cut_into_parts_that_serve_as_batches(source: Source, anchors: np.ndarray) -> None:
+    baseline = Baseline.of([source(900)], anchors, size=80)
+    assert (len(baseline.batches), baseline.cut, baseline.by_items) == (11, True, False)
+    sound = judge(baseline, read(baseline, anchors, *(source(80) for _ in range(4))))
+    assert (sound.status, sound.batches) == ("ok", 11)
+    assert judge(baseline, read(baseline, anchors, *(source(80, modes=6) for _ in range(2)))).status == "alarm"
+    few = Baseline.of([source(300), source(200)], anchors, size=80)
+    assert (len(few.batches), few.by_items) == (5, True)
+    many = Baseline.of([source(300)] * 4, anchors, size=80)
+    assert (len(many.batches), many.cut) == (4, False)
 
 
 def test_what_cannot_be_judged_is_insufficient_with_a_reason(source: Source, anchors: np.ndarray) -> None:

@@ -135,7 +135,7 @@ def test_one_generation_is_insufficient(tmp_path: Path, real: Path) -> None:
     [
         ([], "insufficient", "0 items, and 80 are compared"),
         (["", "  ", None] * 30, "insufficient", "0 items, and 80 are compared"),
-        (texts(1, 30), "insufficient", "30 items, and 80 are compared"),
+        (texts(1, 9), "insufficient", "9 items, and 80 are compared"),
         (texts(1, 50), "ok", "50 texts compared"),
         (["the same t3 every time"] * 80, "warn", "log RKE is"),
         (texts(1, lead="was ist die und wo ist der"), "insufficient", "its texts are Latin, German and generation 0's"),
