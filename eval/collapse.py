@@ -113,7 +113,7 @@ def judge(
     item failed. `slices` are rare groups of anchors named beforehand. None of the three changes the status. Raises
     ValueError where readings and baseline have other anchors or numbers of columns.
     """
-    skipped = {place: one.why or "no items" for place, one in enumerate(generations, start=1) if not one.batches}
+    skipped = {place: _why(one) for place, one in enumerate(generations, start=1) if not one.batches}
     verdict = _verdict(baseline, generations, rule)
     verdict = replace(
         verdict,
@@ -139,10 +139,10 @@ def _verdict(baseline: Baseline, generations: Sequence[Readings], rule: Rule) ->
     if baseline.why:
         return Verdict("insufficient", baseline.why)
     if not generations:
-        return Verdict("insufficient", "one generation; collapse can be seen from 2 on")
+        return Verdict("insufficient", "There is one generation; collapse can be seen from 2 on.")
     judged = [(place, one) for place, one in enumerate(generations, start=1) if one.batches]
     if not judged:
-        return Verdict("insufficient", f"no generation after the first can be judged: {generations[-1].why}")
+        return Verdict("insufficient", f"No generation after the first can be judged: {_why(generations[-1])}.")
     usable, left_out = _anchors([*baseline.batches, *(batch for _, one in judged for batch in one.batches)])
     samples = {place: _samples(one.batches, usable, baseline.size) for place, one in judged}
     base = _samples(baseline.batches, usable, baseline.size)
@@ -150,7 +150,7 @@ def _verdict(baseline: Baseline, generations: Sequence[Readings], rule: Rule) ->
     able = [name for name in SIGN if not why[name]]
     if not able:
         reasons = "; ".join(f"{name}: {why[name]}" for name in SIGN)
-        return Verdict("insufficient", f"no statistic can be judged ({reasons})", left_out=left_out)
+        return Verdict("insufficient", f"No statistic can be judged; {reasons}.", left_out=left_out)
     df = math.inf if baseline.by_items else len(baseline.batches) - 1
     parts = tuple(len(one.batches) for _, one in judged)
     level, bound = run_level(rule, len(baseline.batches), parts, df, len(able))
@@ -167,7 +167,7 @@ def _verdict(baseline: Baseline, generations: Sequence[Readings], rule: Rule) ->
 
     courses = tuple(one_course(name) for name in SIGN)
     return replace(
-        _told(courses, len(generations)),
+        _told(courses, generations),
         courses=courses,
         level=level,
         run_rate=bound,
@@ -194,6 +194,10 @@ def error_by_items(base: Sample, now: Sample) -> float:
     return math.sqrt(
         float(base.variances.mean()) / len(base.variances) + float(now.variances.mean()) / len(now.variances)
     )
+
+
+def _why(one: Readings) -> str:
+    return one.why or "no items"
 
 
 def _anchors(batches: Sequence[Batch]) -> tuple[IntArray, tuple[int, ...]]:
@@ -233,15 +237,17 @@ def _why_not(base: Sample, name: Name, baseline: Baseline, usable: IntArray) -> 
     return "" if varies(base.values.tolist()) else "the batches of generation 0 do not differ"
 
 
-def _told(courses: Sequence[Course], last: int) -> Verdict:
-    """Status, reason and the look that gives them; `last` is the number of the last generation."""
+def _told(courses: Sequence[Course], generations: Sequence[Readings]) -> Verdict:
+    """Status, reason and the look that gives them."""
+    last = len(generations)
     warned = min((one.first_warning for one in courses if one.first_warning is not None), default=None)
     alarmed = min((one.first_alarm for one in courses if one.first_alarm is not None), default=None)
     speaking = [one for one in courses if alarmed is None or one.first_alarm == alarmed]
     shown = last if alarmed is None else alarmed
     looks = [(look, one) for one in speaking for look in one.looks if look.generation == shown]
     if not looks:
-        return Verdict("insufficient", f"The last generation ({last}) cannot be judged.", first_warning=warned)
+        why = f"The last generation ({last}) cannot be judged: {_why(generations[-1])}."
+        return Verdict("insufficient", why, first_warning=warned)
     look, found = min(looks, key=lambda pair: pair[0].p)
     status: Status = "alarm" if alarmed is not None else "warn" if look.beyond else "ok"
     return Verdict(

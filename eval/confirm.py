@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.intervals import MIN_ITEMS, Z, benjamini_hochberg, insufficient, score_bounds
+from eval.intervals import MIN_ITEMS, Z, benjamini_hochberg, score_bounds
 from eval.outcomes import BoolArray, FloatArray
-from eval.readings import Baseline, Batch, Readings
+from eval.readings import MIN_BATCHES, Baseline, Batch, Readings
 from eval.sequential import second_in_succession, upper_p
 from harness.records import Estimate
 
@@ -88,7 +88,9 @@ def confirm_paired(
     flags = [_one_sided(DIRECTION[name] * column) <= level for column in differences.T]
     means = tuple(float(one) for one in table.mean(axis=0))
     left_out = f" {missing} of {len(values)} anchors lack a value and are left out." if missing else ""
-    return _concluded(name, flags, detected, means, changes, _moved(name, changes[-1], means) + left_out)
+    place = second_in_succession(flags)
+    first = None if place is None else place + 1
+    return _concluded(name, first, detected, means, changes, _moved(name, changes[-1], means) + left_out)
 
 
 def confirm_slices(
@@ -101,8 +103,9 @@ def confirm_slices(
     """Recall of rare groups of anchors, each against its recall in generation 0's batches.
 
     A group is lost where its recall lies below the t prediction limit of the batches, whose spread is taken to be at
-    least the binomial one (in all batches the same recall is no proof of no noise), after Benjamini & Hochberg over the
-    groups. `left_out` are anchors that do not count. Raises ValueError for a position that is no anchor.
+    least the binomial one (in all batches the same recall is no proof of no noise; of fewer than 4 batches it is the
+    binomial one), after Benjamini & Hochberg over the groups. `left_out` are anchors that do not count. Raises
+    ValueError for a position that is no anchor.
     """
     judged = [(place, one) for place, one in enumerate(generations, start=1) if one.batches]
     if not judged or not baseline.batches or not baseline.batches[0].nearest:
@@ -131,32 +134,31 @@ def confirm_slices(
         SliceRecall(name, _share(before[:, each]), _share(by_generation[-1][:, each]), q, q <= FALSE_SLICES)
         for (name, each), q in zip(members.items(), q_values[-1], strict=True)
     )
-    flags = [min(qs) <= FALSE_SLICES for qs in q_values]
+    by_slice = [second_in_succession([q <= FALSE_SLICES for q in qs]) for qs in zip(*q_values, strict=True)]
+    first = min((judged[place][0] for place in by_slice if place is not None), default=None)
     lost = [one.name for one in recalls if one.lost]
     words = f"recall of {len(lost)} of {len(recalls)} rare slices is lost" + (f": {', '.join(lost)}." if lost else ".")
     everything = sorted({position for each in members.values() for position in each})
     means = tuple(float(one[:, everything].mean()) for one in (before, *by_generation))
-    numbers = [number for number, _ in judged]
-    return _concluded("rare slices", flags, detected, means, (), words, numbers), recalls
+    return _concluded("rare slices", first, detected, means, (), words), recalls
 
 
 def _concluded(
     name: str,
-    flags: Sequence[bool],
+    first: int | None,
     detected: int | None,
     means: tuple[float, ...],
     changes: tuple[Estimate, ...],
     words: str,
-    numbers: Sequence[int] = (),
 ) -> Confirmation:
-    place = second_in_succession(flags)
-    if place is None:
+    if first is None:
         return Confirmation(name, False, None, None, means, changes, f"{words} It does not speak of collapse.")
-    first = (numbers or range(1, len(flags) + 1))[place]
     lead = None if detected is None else first - detected
-    when = f" It speaks of collapse from generation {first} on"
-    how = "" if lead is None else f", {abs(lead)} {'after' if lead >= 0 else 'before'} the detector"
-    return Confirmation(name, True, first, lead, means, changes, f"{words}{when}{how}.")
+    how = "" if lead is None else ", in the same generation as the detector"
+    if lead:
+        how = f", {abs(lead)} {'after' if lead > 0 else 'before'} the detector"
+    said = f"{words} It speaks of collapse from generation {first} on{how}."
+    return Confirmation(name, True, first, lead, means, changes, said)
 
 
 def _paired(differences: FloatArray) -> Estimate:
@@ -176,10 +178,9 @@ def _one_sided(differences: FloatArray) -> float:
 
 
 def _moved(name: str, last: Estimate, means: Sequence[float]) -> str:
-    if last.value is None or last.low is None or last.high is None:
-        return insufficient("no change", last.n).note
-    share = f" ({100 * last.value / means[0]:+.1f} %)" if means[0] > 0 else ""
-    return f"{name} changed by {last.value:+.3f} [{last.low:+.3f}, {last.high:+.3f}]{share} since generation 0."
+    change = means[-1] - means[0]
+    share = f" ({100 * change / means[0]:+.1f} %)" if means[0] > 0 else ""
+    return f"{name} changed by {change:+.3f} [{last.low:+.3f}, {last.high:+.3f}]{share} since generation 0."
 
 
 def _recalled(batches: Sequence[Batch], radius: FloatArray) -> BoolArray:
@@ -193,9 +194,11 @@ def _lost_p(before: BoolArray, now: BoolArray) -> float:
     shares = before.mean(axis=1)
     # Agresti-Coull's two successes and failures keep the spread above 0 at a recall of 0 or 1.
     centre = (before.sum() + 2) / (before.size + 4)
-    sd = max(float(shares.std(ddof=1)), math.sqrt(centre * (1 - centre) / members))
+    sd, df = math.sqrt(centre * (1 - centre) / members), math.inf
+    if batches >= MIN_BATCHES:
+        sd, df = max(sd, float(shares.std(ddof=1))), batches - 1
     t = (float(shares.mean()) - float(now.mean())) / (sd * math.sqrt(1 / len(now) + 1 / batches))
-    return upper_p(t, max(1, batches - 1))
+    return upper_p(t, df)
 
 
 def _share(recalled: BoolArray) -> Estimate:

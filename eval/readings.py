@@ -90,7 +90,7 @@ class Baseline:
         by_items = cut and len(parts) < PARTS
         least = max(wanted, MIN_SET if by_items else MIN_SIZE)
         if min([wanted, *sizes]) < least or not parts:
-            why = f"generation 0 has batches of {sizes} items, and each needs at least {least}"
+            why = f"Generation 0 has {f'batches of {sizes}' if sizes else 'no'} items; a batch needs at least {least}."
             return cls((), wanted, cut, by_items, why)
         return cls(tuple(_batch(part, anchors) for part in parts), wanted, cut, by_items)
 

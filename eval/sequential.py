@@ -32,7 +32,8 @@ class Rule:
     """When a figure warns and alarms. `level`: one-sided p at which one value warns and two in succession alarm.
     `run_rate`: the share of unchanged runs that may alarm by the computation here; where `level` would exceed it over
     `planned` generations (or as many as there are) a stricter level is used. It lies below .05 because real
-    statistics are not quite normal. `cusum_k`, `cusum_h`: allowance and limit in standard deviations."""
+    statistics are not quite normal. A run of more generations should say so from the start, so that its level does not
+    tighten on the way. `cusum_k`, `cusum_h`: allowance and limit in standard deviations."""
 
     level: float = 0.025
     run_rate: float = 0.03

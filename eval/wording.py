@@ -94,7 +94,7 @@ def language(texts: Sequence[str]) -> str:
 
     `"Latin"` for other languages, short labels or gibberish, `""` without letters or where no script has half of them.
     Ten languages are known (`FUNCTION_WORDS`); the one with most function words is named if they make up 8 % of the
-    words.
+    words and no other language has half as many.
     """
     letters = Counter[str]()
     for character, count in Counter("".join(texts)).items():
@@ -109,8 +109,9 @@ def language(texts: Sequence[str]) -> str:
     shares = {
         name: sum(spoken[word] for word in known.split()) / spoken.total() for name, known in FUNCTION_WORDS.items()
     }
-    best = max(shares, key=lambda name: shares[name])
-    return f"{script}, {best}" if script == "Latin" and shares[best] >= SPOKEN else script
+    second, best = sorted(shares, key=lambda name: shares[name])[-2:]
+    sure = shares[best] >= max(SPOKEN, 2 * shares[second])
+    return f"{script}, {best}" if script == "Latin" and sure else script
 
 
 def _sequences(found: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:

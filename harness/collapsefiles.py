@@ -76,9 +76,12 @@ def _is_wrong(value: object) -> bool:
 
 
 def baseline_batches(first: Generation) -> tuple[tuple[tuple[str, ...], ...], list[str]]:
-    """The batches of generation 0 that count, and what there is to say of them. Files with less than half of the median
-    file's texts are left out where enough others remain; empty ones always."""
+    """The batches of generation 0 that count, and what there is to say of them. Fewer than 4 files are put together.
+    Files with less than half of the median file's texts are left out where 4 others remain; empty ones always."""
     batches = tuple(batch for batch in first.batches if batch)
+    if 1 < len(batches) < MIN_BATCHES:
+        said = f"Generation 0's {len(batches)} files are put together; {MIN_BATCHES} would be batches of their own."
+        return (first.texts,), [said]
     if len(batches) > MIN_BATCHES:
         usual = median(map(len, batches))
         large = tuple(batch for batch in batches if 2 * len(batch) >= usual)

@@ -33,12 +33,12 @@ def check_tables(found: CollapseCheck) -> list[Table]:
             (
                 str(one.generation),
                 f"{one.compared:,}",
-                *map(_plain, (one.words,)),
-                *(_share(value) for value in (one.survival,)),
+                _plain(one.words),
+                _figure(one.survival, 2),
                 _plain(one.vendi),
-                *(_share(value) for value in (one.distinct_2, one.self_repetition)),
+                *(_figure(value, 2) for value in (one.distinct_2, one.self_repetition)),
                 _figure(one.compression, 2),
-                *(_share(value) for value in (one.coverage, one.recall, one.precision)),
+                *(_figure(value, 2) for value in (one.coverage, one.recall, one.precision)),
                 *(_figure(value, 4) for value in (one.mmd, one.frechet, one.energy)),
             )
             for one in found.profiles
@@ -59,6 +59,7 @@ def check_lines(found: CollapseCheck) -> list[str]:
             f"{_p(verdict.level)} twice in succession, generation 0 in {verdict.batches} "
             f"batch{'' if verdict.batches == 1 else 'es'}."
         )
+    said += [f"confirmation: {one.reason}" for one in verdict.confirmations]
     said += [f"note: {note}" for note in verdict.notes]
     said += [f"caution: {caution}" for caution in found.cautions]
     return [*said, *(f"next: {step}" for step in advice(verdict))]
@@ -127,10 +128,6 @@ def _says(place: int, verdict: Verdict) -> tuple[str]:
 
 def _p(value: float) -> str:
     return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -40,6 +40,10 @@ def ours(drawn: Drawn, _: np.random.Generator) -> int | None:
     return verdict_of(drawn).first_alarm
 
 
+def once(drawn: Drawn, _: np.random.Generator) -> int | None:
+    return verdict_of(drawn).first_warning
+
+
 def one_set(drawn: Drawn, _: np.random.Generator) -> int | None:
     return verdict_of_one_set(drawn).first_alarm
 
@@ -88,6 +92,7 @@ RULES: Mapping[str, Rule] = {
     "coverage": coverage,
     "nnR or log RKE twice": ours,
     "the same, one set": one_set,
+    "nnR or log RKE once": once,
     "CUSUM of either": cusum,
     "Mann-Kendall on nnR": trend,
 }

@@ -345,8 +345,10 @@ def test_fatal_error_keeps_what_is_in_flight(client: Callable[..., Client], endp
     with pytest.raises(EndpointError, match="refuses the call"):
         ask(client(concurrency=2), *prompts(20))
     assert len(endpoint.calls) == 2
-    answers = ask(client(concurrency=1), prompts(20)[0])
-    assert answers[0].cost == Cost(cached=1)
+    # Which of the two calls arrived first, and so was the one answered, is chance.
+    answers = ask(client(concurrency=1), *prompts(20)[:2])
+    assert sorted(answer.cost.cached for answer in answers) == [0, 1]
+    assert len(endpoint.calls) == 3
 
 
 def test_budget_stops_midway_and_holds_over_a_resume(client: Callable[..., Client], endpoint: ScriptedEndpoint):

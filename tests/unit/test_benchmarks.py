@@ -94,11 +94,21 @@ def test_collapse_rules_see_the_same_sequences_and_are_counted() -> None:
     assert all(line.count("|") == len(rules.RULES) + 2 for line in lines)
 
 
+def test_kinds_and_rules_of_the_collapse_benchmark_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = module("__main__").parser()
+    some = parser.parse_args(["collapse", "--kinds", "stable; steering, probe", "--rules", "coverage"])
+    assert [one.name for one in some.kinds] == ["stable", "steering, probe"]
+    assert list(some.rules) == ["coverage"]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["collapse", "--kinds", "stabel"])
+    assert "['stabel'] unknown; choose from stable; " in capsys.readouterr().err
+
+
 def test_a_cell_shows_rate_interval_and_median_of_the_first_alarm() -> None:
     cell = module("collapse").Cell
-    assert str(cell((2, 3, 4, None))) == ".75 [.30, .95] / 3.5"
-    assert str(cell((2, None, None, None))) == ".25 [.05, .70] / –"
-    assert str(cell((1, 1))) == "1.00 [.34, 1.00] / 1"
+    assert str(cell((2, 3, 4, None))) == ".750 [.301, .954] / 3.5"
+    assert str(cell((2, None, None, None))) == ".250 [.046, .699] / –"
+    assert str(cell((1, 1))) == "1.000 [.342, 1.000] / 1"
 
 
 def test_the_speed_of_a_check_is_measured_on_a_whole_one() -> None:

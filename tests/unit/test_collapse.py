@@ -162,19 +162,19 @@ def test_what_cannot_be_judged_is_insufficient_with_a_reason(source: Source, anc
     same = Baseline.of([anchors[:50]] * 8, source(30))
     equal = Baseline.of([np.tile(anchors[:1], (60, 1))])
     cases = {
-        "one generation; collapse can be seen from 2 on": judge(baseline, []),
-        "no generation after the first can be judged: 20 items, and 80 are compared": judge(
+        "There is one generation; collapse can be seen from 2 on.": judge(baseline, []),
+        "No generation after the first can be judged: 20 items, and 80 are compared.": judge(
             baseline, read(baseline, anchors, source(20))
         ),
-        "The last generation (2) cannot be judged.": judge(baseline, [*sound, Readings((), 0)]),
-        "generation 0 has batches of [40] items, and each needs at least 50": judge(
+        "The last generation (2) cannot be judged: no items.": judge(baseline, [*sound, Readings((), 0)]),
+        "Generation 0 has batches of [40] items; a batch needs at least 50.": judge(
             Baseline.of([source(40)], anchors), sound
         ),
-        "generation 0 has batches of [] items, and each needs at least 50": judge(Baseline.of([], anchors), sound),
-        "no statistic can be judged (nnR: the batches of generation 0 do not differ; "
-        "log RKE: the batches of generation 0 do not differ)": judge(same, read(same, source(30), source(80))),
-        "no statistic can be judged (nnR: there are no anchors; "
-        "log RKE: the items of generation 0 do not differ)": judge(equal, read(equal, None, source(80))),
+        "Generation 0 has no items; a batch needs at least 50.": judge(Baseline.of([], anchors), sound),
+        "No statistic can be judged; nnR: the batches of generation 0 do not differ; "
+        "log RKE: the batches of generation 0 do not differ.": judge(same, read(same, source(30), source(80))),
+        "No statistic can be judged; nnR: there are no anchors; "
+        "log RKE: the items of generation 0 do not differ.": judge(equal, read(equal, None, source(80))),
     }
     for reason, verdict in cases.items():
         assert (verdict.status, verdict.reason) == ("insufficient", reason)

@@ -100,6 +100,22 @@ def test_a_lost_group_is_found_and_named() -> None:
     assert "recall of 1 of 3 rare slices is lost: modes 25-29." in found.reason
 
 
+@pytest.mark.parametrize("batches", [2, 3])
+def test_a_lost_group_is_found_with_few_batches_too(batches: int) -> None:
+    source = Source(7)
+    anchors, slices = groups(source)
+    baseline = baseline_of(source, anchors, batches)
+    sound, lacking = (
+        judge(baseline, read(baseline, anchors, *(source(80, modes=modes) for _ in range(2))), slices=slices)
+        for modes in (None, 25)
+    )
+    assert not any(one.lost for one in sound.slices)
+    assert [one.name for one in lacking.slices if one.lost] == ["modes 25-29"]
+    single = baseline_of(source, anchors, 1)
+    (*_, last) = judge(single, read(single, anchors, source(80, modes=25)), slices=slices).slices
+    assert 0 < last.q < 0.2
+
+
 def test_groups_of_a_sound_generator_are_rarely_lost() -> None:
     lost = 0
     for seed in range(100):

@@ -46,7 +46,7 @@ class TopicEmbedder:
 
 def texts(seed: int, count: int = 80, topics: int = TOPICS, lead: str = "what is the") -> list[str]:
     rng = np.random.default_rng(seed)
-    return [f"{lead} t{rng.integers(topics)} of x{rng.integers(10**6)} in y{rng.integers(10**6)}" for _ in range(count)]
+    return [f"{lead} t{rng.integers(topics)} x{rng.integers(10**6)} y{rng.integers(10**6)}" for _ in range(count)]
 
 
 def write(path: Path, rows: Sequence[str | None], column: str = "text") -> Path:
@@ -124,7 +124,7 @@ def test_one_generation_is_insufficient(tmp_path: Path, real: Path) -> None:
     found = checked([generation_0(tmp_path)], real)
     assert (found.verdict.status, found.verdict.reason) == (
         "insufficient",
-        "one generation; collapse can be seen from 2 on",
+        "There is one generation; collapse can be seen from 2 on.",
     )
     assert check_tables(found)
     assert "Give two or more generations" in "\n".join(check_lines(found))
@@ -140,7 +140,7 @@ def test_one_generation_is_insufficient(tmp_path: Path, real: Path) -> None:
         (["the same t3 every time"] * 80, "warn", "log RKE is"),
         (texts(1, lead="was ist die und wo ist der"), "insufficient", "its texts are Latin, German and generation 0's"),
         (["т1 что это такое и где оно"] * 80, "insufficient", "its texts are Cyrillic and generation 0's are Latin"),
-        (texts(1, lead="what is the " * 20), "ok", "median text has 65 words and generation 0's 8"),
+        (texts(1, lead="what is the " * 20), "ok", "median text has 63 words and generation 0's 6"),
         (texts(100), "ok", "80 of 80 texts of generation 1 stand in an earlier one already"),
     ],
 )
@@ -184,6 +184,16 @@ def test_anchors_of_another_language_are_left_out(tmp_path: Path) -> None:
     found = checked([generation_0(tmp_path), write(tmp_path / "gen1.jsonl", texts(1))], anchors)
     assert found.reference == "none"
     assert any("The anchors are Latin, German and generation 0 is Latin, English" in one for one in found.cautions)
+
+
+def test_few_files_of_generation_0_are_put_together(tmp_path: Path, real: Path) -> None:
+    found = checked([generation_0(tmp_path, batches=3), write(tmp_path / "gen1.jsonl", texts(1))], real)
+    assert (found.verdict.batches, found.verdict.size) == (3, 80)
+    assert any("Generation 0's 3 files are put together" in one for one in found.cautions)
+    whole = checked(
+        [generation_0(tmp_path / "other", batches=2, count=400), write(tmp_path / "b.jsonl", texts(2))], real
+    )
+    assert (whole.verdict.batches, whole.verdict.size) == (10, 80)
 
 
 def test_a_file_that_is_much_smaller_than_its_neighbours_is_no_batch(tmp_path: Path, real: Path) -> None:
