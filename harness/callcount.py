@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.bench import Harvest
 from harness.cells import by_tag, longest_answer
@@ -45,6 +45,12 @@ def most_candidates(spec: Spec, plan: Plan) -> list[int]:
     return out
 
 
+def probe_calls(spec: Spec) -> int:
+    """Calls of the frozen probe over all rounds."""
+    rule = spec.evaluate.probe
+    return rule.enabled * rule.items * (rule.batches + spec.stop.max_rounds - 1)
+
+
 def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
     """A row per role and purpose, in the order in which a run makes them."""
     rounds, per_call, llm = spec.stop.max_rounds, spec.generate.samples_per_call, spec.llm
@@ -57,6 +63,9 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
         out.append(
             _purpose(name, llm.generator, rehearsal.later, first * (rounds - 1), sum(most[1:]) // per_call, text)
         )
+    if probe := probe_calls(spec):
+        single = [replace(request, n=1) for request in rehearsal.first]
+        out.append(_purpose("frozen probe", llm.generator, single, probe, probe, text))
     for name in spec.evaluate.controls:
         # Until feedback sets in, a control without a matrix of its own makes the loop's calls, which are in the cache.
         own = most[1:] if CONTROLS[name].shares_first_round else most

@@ -205,21 +205,15 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _print_result(found: RunReport, spec: Spec) -> None:
-    from harness.deliver import deliver
+    from harness.deliver import deliver, delivery_lines
     from harness.report import summary_lines
     from harness.store import Store
 
     print(f"\n{found.name}, seed {found.seed} ({found.id})")
     for line in summary_lines(found):
         print(printable(line), flush=True)
-    page, uri, fault = deliver(found, spec, Store(spec.runtime.store))
-    print(f"report: {page}")
-    if fault:
-        print(f"note: not in MLflow yet: {printable(fault)}")
-    elif uri:
-        from harness.tracking import ui_line
-
-        print(f"compare: {ui_line(uri)}")
+    for line in delivery_lines(*deliver(found, spec, Store(spec.runtime.store))):
+        print(printable(line))
 
 
 def _print_pooled(pooled: Replicates, page: Path) -> None:

@@ -92,9 +92,11 @@ def collapse_run(
     ] = False,
 ) -> None:
     """Train generations of a model on what the one before wrote, and see whether they collapse."""
+    from harness.deliver import deliver_generations, delivery_lines
     from harness.generations import QUICK, run_generations
     from harness.generationwords import arm_lines, arm_tables, seeds_table
     from harness.specfile import base_folder, load
+    from harness.store import Store
     from harness.terminal import print_table, watching
 
     given = [*(QUICK if quick else ()), *(overrides or ())]
@@ -111,7 +113,8 @@ def collapse_run(
             print_table(table.title, table.columns, table.rows)
         for line in arm_lines(report):
             print(printable(line))
-        print(f"figures: {spec.runtime.store / 'artefacts' / 'collapse' / report.id / 'report.json'}")
+        for line in delivery_lines(*deliver_generations(report, spec, Store(spec.runtime.store))):
+            print(printable(line))
     if len(reports) > 1:
         table = seeds_table(reports)
         print_table(table.title, table.columns, table.rows)

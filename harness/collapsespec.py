@@ -31,6 +31,18 @@ class Probe(Section):
     """Independent batches of generation 0: how much the statistics vary where nothing changes."""
 
 
+class RoundProbe(Section):
+    """The frozen probe of a run (`harness/probe.py`): in every round the generator also answers the same prompts, which
+    no feedback edits and nothing is trained on. Shows collapse of the generator, or an endpoint that changed."""
+
+    enabled: bool = True
+    items: Annotated[int, Field(ge=50)] = 100
+    """Prompts; each is one call in each round."""
+    batches: PositiveInt = 1
+    """Independent sets of answers in round 1. Eight show how much the statistics vary where nothing changes; with fewer
+    than four the noise between the items of a set stands in."""
+
+
 class Generations(Section):
     """`harness collapse run`: generation 0 learns the real rows (`data.split.seeds`), a later one what `arms` say."""
 

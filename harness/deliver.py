@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.generations import GenerationsReport
 from harness.reports import RunReport
 from harness.spec import Spec, Tracking
 from harness.store import Store, digest
@@ -81,6 +82,25 @@ def prompt_texts() -> dict[str, str]:
     }
 
 
+def deliver_generations(report: GenerationsReport, spec: Spec, store: Store) -> tuple[Path, str, str]:
+    """What `deliver` does, for a `harness collapse run`."""
+    from harness.generationspage import write_generations
+
+    folder = report_folder(store, report.id)
+    page = write_generations(report, folder)
+    tracking = spec.runtime.tracking
+    if not tracking.enabled:
+        return page, "", ""
+    try:
+        from harness.tracking import track_generations
+
+        uri = tracking_uri(tracking, store)
+        track_generations(report, uri=uri, experiment=tracking.experiment or report.name, report_folder=folder)
+    except HarnessError as error:
+        return page, "", str(error)
+    return page, uri, ""
+
+
 def deliver(report: RunReport, spec: Spec, store: Store) -> tuple[Path, str, str]:
     """(page, MLflow's URI or "", what went wrong with MLflow or ""): a tracking server that is down costs no run."""
     page = deliver_report(report, store)
@@ -91,3 +111,14 @@ def deliver(report: RunReport, spec: Spec, store: Store) -> tuple[Path, str, str
         return page, track_report(report, store, tracking), ""
     except HarnessError as error:
         return page, "", str(error)
+
+
+def delivery_lines(page: Path, uri: str, fault: str) -> list[str]:
+    """Where the page and the MLflow view are, for a terminal."""
+    if fault:
+        return [f"report: {page}", f"note: not in MLflow yet: {fault}"]
+    if not uri:
+        return [f"report: {page}"]
+    from harness.tracking import ui_line
+
+    return [f"report: {page}", f"compare: {ui_line(uri)}"]

@@ -21,6 +21,7 @@ from harness.canvas import (
     short,
     stacked,
 )
+from harness.collapsefigures import courses_figure
 from harness.progress import OTHER
 from harness.records import Estimate, EvalReport, SliceScore
 from harness.reports import FunnelRow, RoundReport, RunReport
@@ -42,7 +43,7 @@ ARM_COLOURS = {
 def all_figures(report: RunReport) -> dict[str, bytes]:
     """Name → PNG of every picture for which the report holds data, in the order of the page.
 
-    Names: `arms`, `gap`, `controls`, `slices`, `confusion`, `funnel`, `coverage`, `cost`.
+    Names: `arms`, `gap`, `controls`, `slices`, `confusion`, `funnel`, `coverage`, `collapse`, `cost`.
     """
     drawings: dict[str, Callable[[RunReport], bytes | None]] = {
         "arms": arms,
@@ -52,6 +53,7 @@ def all_figures(report: RunReport) -> dict[str, bytes]:
         "confusion": confusion,
         "funnel": funnel,
         "coverage": coverage,
+        "collapse": lambda report: report.collapse and courses_figure(report.collapse.probe, first=1),
         "cost": cost,
     }
     pictures = {name: draw(report) for name, draw in drawings.items()}

@@ -10,6 +10,7 @@ from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
 from harness.machine import versions
+from harness.probe import probe_report
 from harness.reading import readings
 from harness.records import Comparison, Estimate, Example, Gap, Role
 from harness.reports import ControlReport, RunReport
@@ -105,6 +106,7 @@ def final_report(
         readings=readings(SEALED if sealed else final.gap, diagnosis),
         clusters=bench.data.clusters.described() if bench.data.clusters.found else {},
         controls=_sides(bench, rounds, controls, equal, final, role),
+        collapse=probe_report(bench, [one.probe for one in rounds], rounds[-1].harvest),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness import cells, real, rounds, scoring
+from harness import cells, probe, real, rounds, scoring
 from harness.bench import Bench, Harvest, Spender
 from harness.controls import run_control
 from harness.decisions import gate_of, keep_plan, steer, with_cells
@@ -30,6 +30,7 @@ from harness.labelling import CrossFitted
 from harness.llm.client import open_client
 from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
+from harness.probe import ask_probe, probe_verdict
 from harness.progress import OTHER, Progress, Watch
 from harness.real import RealData, load_real, source_digest
 from harness.records import Cost, Plan, Role
@@ -56,6 +57,7 @@ STAGE_VERSIONS = {
     "feedback": feedback.VERSION,
     "sieve": rounds.SIEVE_VERSION,
     "dataset": rounds.DATASET_VERSION,
+    "probe": probe.VERSION,
     "train": students.TRAIN_VERSION,
     "predict": students.PREDICT_VERSION,
     "evaluation": scoring.VERSION,
@@ -200,6 +202,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
     spec = bench.spec
     before = earlier[-1].harvest if earlier else Harvest()
     now = await harvest(bench, plan, plan_id, before)
+    answers = await ask_probe(bench, plan.round)
     material = now.material(bench.data)
     adapters = train_arms(bench, trained_arms(spec, each_round=True), material, now.dataset)
     scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, now.held_out())
@@ -232,10 +235,11 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         seconds={kind: spent - mark.seconds.get(kind, 0.0) for kind, spent in bench.watch.seconds.items()},
         gain=gain_of(bench, plan.round, scored, earlier[best] if earlier else None),
         prompts=produce.prompt_views(plan, bench.data.examples[Role.SEEDS], spec),
+        collapse=probe_verdict(bench, [*(one.probe for one in earlier), answers]),
     )
     for fault in faults_of(own, now, spec):
         bench.watch.note(fault)
-    return Round(report, now, scored, adapters)
+    return Round(report, now, scored, adapters, answers)
 
 
 async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:

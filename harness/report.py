@@ -6,17 +6,17 @@ comes from data or models is escaped; what looks like a secret is taken out befo
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from eval.slices import AND
+from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
+from harness.pages import environment, inline, interval, percent, points, unbroken
 from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
 from harness.reports import FunnelRow, RunReport, Sample
@@ -73,10 +73,13 @@ PICTURES = {
         "How many candidates were left after each stage, and their share of the plan.",
     ),
     "coverage": ("Where the accepted rows lie", "Accepted and planned candidates per combination; darker is more."),
+    "collapse": (
+        "The frozen probe, round by round",
+        "Dotted: where a warning starts. Two rounds in succession beyond it alarm.",
+    ),
     "cost": ("What each round took", "Answers that came from the cache cost nothing."),
 }
 OUTCOMES = ("kept", "relabelled", "dropped")
-_LONGEST_TEXT = 600
 
 
 def write_report(report: RunReport, folder: Path) -> Path:
@@ -106,56 +109,40 @@ def write_report(report: RunReport, folder: Path) -> Path:
 
 def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
     """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
-    import jinja2
     import yaml
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        pct=_unbroken(percent),
-        points=points,
-        span=_unbroken(interval),
-        cut=_cut,
-        clock=duration,
-        money=money,
-        csp=_style_hash,
-        p=p_value,
-        whole=_unbroken(str),
-    )
-    environment.tests["in_pair"] = _is_pair
     main = main_comparison(report)
-    return environment.get_template("report.html.j2").render(
-        r=report,
-        headline=_unbroken(headline)(report),
-        verdict=verdict(main),
-        main=main,
-        metric=main_metric(report),
-        scores=named_scores,
-        dev_scores=list(_dev_scores(report)),
-        arms=ARMS,
-        gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
-        pictures={
-            name: (*PICTURES[name], base64.b64encode(png).decode("ascii"), *_size(png))
-            for name, png in pictures.items()
-        },
-        metric_name=partial(score_name, answers=has_answers(report)),
-        funnel_totals=funnel_totals,
-        drop_reasons=drop_reasons,
-        slices=paired_slices(*before_and_after(report)),
-        control_verdict=control_verdict,
-        nothing=nothing_gained(report, main),
-        diffs=prompt_diffs(report),
-        effects=effects(report),
-        gains=gains(report),
-        least=least_gain(report),
-        samples=_samples(report),
-        accepted_share=accepted_share(report),
-        spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
+    return (
+        environment(in_pair=_is_pair)
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            headline=unbroken(headline(report)),
+            verdict=verdict(main),
+            main=main,
+            metric=main_metric(report),
+            scores=named_scores,
+            dev_scores=list(_dev_scores(report)),
+            arms=ARMS,
+            gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
+            pictures=inline(pictures, PICTURES),
+            metric_name=partial(score_name, answers=has_answers(report)),
+            funnel_totals=funnel_totals,
+            drop_reasons=drop_reasons,
+            slices=paired_slices(*before_and_after(report)),
+            control_verdict=control_verdict,
+            nothing=nothing_gained(report, main),
+            diffs=prompt_diffs(report),
+            effects=effects(report),
+            gains=gains(report),
+            least=least_gain(report),
+            samples=_samples(report),
+            accepted_share=accepted_share(report),
+            check_tables=check_tables,
+            check_lines=check_lines,
+            round_names=[f"round {each.round}" for each in report.rounds],
+            spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
+        )
     )
 
 
@@ -252,51 +239,6 @@ def deciding(sample: Sample) -> tuple[Verdict, ...]:
     return found or sample.verdicts
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """`percent(.7284)` is `72.8 %`."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
-
-
-def points(value: float | None, sign: bool = True) -> str:
-    """`points(.07)` is `+7.0`: a difference of shares in percentage points."""
-    if value is None:
-        return "–"
-    return f"{100 * value:{'+' if sign else ''}.1f}".replace("-", "−")
-
-
-def interval(estimate: Estimate, unit: str = "percent") -> str:
-    """`79.8 % (77.3 to 82.3)`, `+7.0 points (+4.9 to +9.1)`, or why there is no number."""
-    if estimate.value is None:
-        return estimate.note or "not available"
-    if unit == "number":
-        text, ends = f"{estimate.value:.2f}", [f"{end:.2f}" for end in (estimate.low, estimate.high) if end is not None]
-    elif unit == "points":
-        text = f"{points(estimate.value)} points"
-        ends = [points(end) for end in (estimate.low, estimate.high) if end is not None]
-    else:
-        text = percent(estimate.value)
-        ends = [percent(end).removesuffix(" %") for end in (estimate.low, estimate.high) if end is not None]
-    return f"{text} ({ends[0]} to {ends[1]})" if len(ends) == 2 else text
-
-
-def p_value(value: float) -> str:
-    """`p_value(.0004)` is `< .001`."""
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-def money(usd: float) -> str:
-    """`money(.025)` is `$0.0250`; nothing paid is `$0`."""
-    return "$0" if usd == 0 else f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """`duration(331.5)` is `5 min 32 s`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def _dev_scores(report: RunReport) -> dict[str, Estimate]:
     """The scores that the tables of dev show, of the first arm that there is."""
     return next((named_scores(scored) for each in report.rounds for scored in each.dev.values()), {})
@@ -341,22 +283,3 @@ def _is_pair(value: str, *_: object) -> bool:
 
 def _rounds(count: int) -> str:
     return "1 round" if count == 1 else f"{count} rounds"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} … ({len(text):,} characters)"
-
-
-def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
-    """The same text, with no line break between a number and its percent sign."""
-    return lambda *args: write(*args).replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _size(png: bytes) -> tuple[int, int]:
-    """(width, height) in CSS pixels, from the header: the page can then keep room for the picture."""
-    return int.from_bytes(png[16:20], "big") * 12 // 19, int.from_bytes(png[20:24], "big") * 12 // 19
-
-
-def _style_hash(css: str) -> str:
-    """The CSP source that allows exactly this inline style sheet."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()}'"

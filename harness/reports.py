@@ -1,6 +1,6 @@
 """The frozen values that a run reports: rounds, controls, the one scoring of the test, and what the detectors say.
 
-Standard library only, like `harness.records`, whose values they are made of.
+They are made of the values of `harness.records`, and of what the collapse detector says.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eval.collapse import Verdict as Collapse
+from harness.collapsecheck import CollapseCheck
 from harness.records import (
     Comparison,
     Cost,
@@ -121,7 +123,7 @@ class RoundReport:
 
     `gain` is `mixed` of this round against `mixed` of the best round before it, on dev; `evidence` what the stop rule
     looked at; `prompts` one prompt per label as this round's plan words it, with the same cell and chance in every
-    round.
+    round. `collapse` is what the frozen probe says after this round.
     """
 
     round: int
@@ -151,6 +153,20 @@ class RoundReport:
     gain: Comparison | None = None
     evidence: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])
+    collapse: Collapse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """Is the generator collapsing? Generation 0 is round 1. `probe` judges its answers to the frozen prompts, `kept`
+    the rows accepted in each round, which follow the steering and never alarm. `examples[g]` are answers of round g + 1
+    to the same prompts, `calls` those that were answered. `slices` says what the clusters of seeds hold."""
+
+    probe: CollapseCheck
+    kept: CollapseCheck
+    calls: int
+    examples: tuple[tuple[str, ...], ...]
+    slices: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +247,4 @@ class RunReport:
     diagnosis: Diagnosis | None = None
     readings: tuple[Reading, ...] = ()
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])
+    collapse: ProbeReport | None = None

@@ -164,7 +164,7 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
         name = f"round {plan.round}: generate" + (f", wave {number + 1}" if number else "")
         total = sum(draw.request.n for draw in draws)
         with bench.watch.stage("generation", name, total) as advance:
-            batches = await _ask(bench, draws, plan.round, number, advance)
+            batches = await ask(bench, draws, plan.round, number, advance)
 
     def build(folder: Path) -> None:
         write_lines(folder / "candidates.jsonl", Candidate, [one for batch in batches for one in batch.candidates])
@@ -184,9 +184,10 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     )
 
 
-async def _ask(
+async def ask(
     bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int, advance: produce.OnAnswers
 ) -> list[produce.Batch]:
+    """The answers to `draws`; those that a spent budget leaves unasked are failures that say so."""
     batches: list[produce.Batch] = []
     for start in range(0, len(draws), CHUNK):
         chunk = draws[start : start + CHUNK]

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from harness.causalspec import CausalTrain
-from harness.collapsespec import Generations
+from harness.collapsespec import Generations, RoundProbe
 from harness.taskspec import Section, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -348,6 +348,7 @@ class Evaluate(Section):
     test: bool = True
     """Open the sealed test split at the end. `false` ends with the scores on dev, for trying variants out: every run
     that opens the same test items after the first one needs `--reopen-test`."""
+    probe: RoundProbe = RoundProbe()
 
 
 class Feedback(Section):
@@ -375,6 +376,8 @@ class Stop(Section):
     """Stop after so many rounds without a gain above `min_gain`."""
     min_gain: Annotated[float, Field(ge=0)] = 0.005
     """Ladder step η: a round counts as better only if dev gains more than this."""
+    collapse: bool = True
+    """Stop when the frozen probe (`evaluate.probe`) alarms."""
 
 
 class Budget(Section):

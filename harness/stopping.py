@@ -20,12 +20,13 @@ from harness.store import Artefact
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A finished round: its report, its rows and its adapters."""
+    """A finished round: its report, its rows, its adapters, and the answers to the frozen probe in batches."""
 
     report: RoundReport
     harvest: Harvest
     scored: Scored
     adapters: dict[str, Artefact]
+    probe: tuple[tuple[str, ...], ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,6 +78,8 @@ def stop_reason(done: Sequence[Round], best: int, spec: Spec) -> str:
         return f"target reached: dev {spec.evaluate.metric} {reached:.3f} ≥ {rule.target:.3f}"
     if last.harvest.out_of_budget:
         return "the budget ended"
+    if rule.collapse and last.report.collapse is not None and last.report.collapse.status == "alarm":
+        return f"the frozen probe alarms: {last.report.collapse.reason}"
     if len(done) >= rule.max_rounds:
         return f"round limit of {rule.max_rounds}"
     if since_best >= rule.patience:
@@ -91,6 +94,8 @@ def evidence_of(done: Sequence[Round], best: int, spec: Spec, spent: Cost) -> tu
     said.append(f"Rounds: {len(done)} of at most {rule.max_rounds}; the best so far is round {best + 1}.")
     if rule.target is not None:
         said.append(f"Target: dev {spec.evaluate.metric} {_dev(done[-1], spec):.3f} of {rule.target:.3f}.")
+    if last.collapse is not None:
+        said.append(f"Frozen probe: {last.collapse.status}. {last.collapse.reason}")
     return (*said, *_budget_words(spec.budget, spent))
 
 

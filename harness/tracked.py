@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from harness.collapsecheck import CollapseCheck
+from harness.generations import ArmReport
 from harness.records import Cost, Estimate, EvalReport, Gap, Role
 from harness.reports import RoundReport, RunReport
 from harness.store import canonical, digest, file_digest
@@ -33,7 +35,35 @@ def parent_metrics(report: RunReport) -> list[Point]:
         for number, scored in enumerate(side.dev, start=1)
         if scored.accuracy.value is not None
     ]
+    if report.collapse is not None:
+        series += collapse_points("collapse/probe", report.collapse.probe, first=1)
+        series += collapse_points("collapse/kept", report.collapse.kept, first=1)
     return series + [(key, value, 0) for key, value in _final_metrics(report).items()]
+
+
+def arm_metrics(arm: ArmReport) -> list[Point]:
+    """Loss and entropy on real anchors by generation, and what the detector says of the probe and of the texts that are
+    handed on (step = generation)."""
+    series = [("collapse/real_nll", value, step) for step, value in enumerate(arm.nll)]
+    series += [("collapse/anchor_entropy", value, step) for step, value in enumerate(arm.entropy)]
+    series += [("collapse/rows", float(one.rows), one.generation) for one in arm.stock]
+    return [*series, *collapse_points("collapse/probe", arm.probe), *collapse_points("collapse/kept", arm.kept)]
+
+
+def collapse_points(prefix: str, found: CollapseCheck, first: int = 0) -> list[Point]:
+    """Both statistics of a collapse check with their limits, generation 0 at step `first`, and from when on it alarms
+    (0 or 1)."""
+    series: list[Point] = []
+    for course in found.verdict.courses:
+        name = f"{prefix}/{course.statistic.lower().replace(' ', '_')}"
+        if course.baseline is not None:
+            series.append((name, course.baseline, first))
+        series += [(name, look.value, look.generation + first) for look in course.looks]
+        series += [(f"{name}_limit", look.limit, look.generation + first) for look in course.looks]
+    alarm, last = found.verdict.first_alarm, len(found.generations)
+    return series + [
+        (f"{prefix}/alarm", float(alarm is not None and place >= alarm), place + first) for place in range(last)
+    ]
 
 
 def child_metrics(report: RunReport, each: RoundReport) -> list[Point]:
@@ -140,11 +170,14 @@ def params(report: RunReport, prompts: Mapping[str, str]) -> dict[str, str]:
     `runtime` is left out: it cannot change a result. Values over `LONGEST_PARAM` characters are cut; the whole spec
     is an artifact.
     """
-    spec = {key: value for key, value in report.spec.items() if key != "runtime"}
-    flat = dict(_flat("", spec))
-    flat["spec.sha256"] = digest(spec)
-    flat["split.id"] = report.data.id
-    flat |= {f"prompts.{name}.sha256": digest(text) for name, text in prompts.items()}
+    more = {"split.id": report.data.id, **{f"prompts.{name}.sha256": digest(text) for name, text in prompts.items()}}
+    return spec_params(report.spec, more)
+
+
+def spec_params(spec: Mapping[str, object], more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A spec as dotted params without `runtime`, its hash, and what is given besides."""
+    used = {key: value for key, value in spec.items() if key != "runtime"}
+    flat = {**dict(_flat("", used)), "spec.sha256": digest(used), **(more or {})}
     keys = _distinct([key_of(key) for key in flat], list(flat))
     return {key: _cut(value) for key, value in zip(keys, flat.values(), strict=True)}
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from harness.errors import HarnessError, StoreError
+from harness.generations import GenerationsReport
 from harness.records import EvalReport, SliceScore
 from harness.redact import key_values, redact, redacted
 from harness.reports import RoundReport, RunReport
@@ -31,6 +32,7 @@ from harness.tracked import (
     LONGEST_PARAM,
     Point,
     adapter_tags,
+    arm_metrics,
     child_metrics,
     folder_digest,
     key_of,
@@ -38,6 +40,7 @@ from harness.tracked import (
     params,
     parent_metrics,
     source_of,
+    spec_params,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +116,37 @@ def track(
         client.set_tag(parent, "harness.report", view.digest)
         client.set_terminated(parent, "FINISHED", end_time=view.end)
     return parent
+
+
+def track_generations(report: GenerationsReport, *, uri: str, experiment: str, report_folder: Path) -> None:
+    """Show a finished `harness collapse run` in MLflow: a run per arm, its series with `step` = generation, so that a
+    chart draws one line an arm. Does nothing for an arm that is there; raises `StoreError` as `track` does.
+    """
+    stamp = digest({"layout": LAYOUT, "report": adapter(GenerationsReport).dump_python(report, mode="json")})
+    start = milliseconds(report.started)
+    end = start + round(1000 * sum(report.seconds.values()))
+    with _reachable(uri, report.id):
+        from mlflow.entities import Metric, Param
+
+        _prepare(uri)
+        client = _client(uri)
+        place = _experiment(client, uri, experiment)
+        known = {run.data.tags.get("variant"): run for run in _runs_of(client, place, report.id)}
+        for arm in report.arms:
+            old = known.get(arm.arm)
+            if old is not None and (old.info.status, old.data.tags.get("harness.report")) == ("FINISHED", stamp):
+                continue
+            if old is not None:
+                client.delete_run(old.info.run_id)
+            tags = {"harness.run": report.id, "variant": arm.arm, "seed": str(report.seed)}
+            name = f"{report.name}-{arm.arm}-seed{report.seed}"
+            run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
+            points = [Metric(key, value, end, step) for key, value, step in arm_metrics(arm)]
+            pairs = spec_params(report.spec).items()
+            client.log_batch(run, points, [Param(key, value) for key, value in pairs])
+            client.log_artifacts(run, str(report_folder), "report")
+            client.set_tag(run, "harness.report", stamp)
+            client.set_terminated(run, "FINISHED", end_time=end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,13 @@ async def next_plan(
     )
 
 
+def static_labels(spec: Spec) -> dict[str, float]:
+    """Weight of each label as the spec has it."""
+    return {label: spec.matrix.label_weights.get(label, 1.0) for label in spec.task.labels}
+
+
 def _static(spec: Spec) -> Steering:
-    return Steering({label: spec.matrix.label_weights.get(label, 1.0) for label in spec.task.labels}, spec.matrix)
+    return Steering(static_labels(spec), spec.matrix)
 
 
 def _random(spec: Spec, round_: int) -> random.Random:

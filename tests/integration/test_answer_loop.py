@@ -52,7 +52,7 @@ filters:
   consistency: {folds: 2, passes: 1, pass_folds: 2}
   judge: {enabled: false}
 causal: {model: student, format: plain, lora: null, steps: 40, learning_rate: 3.0e-3, batch_size: 8}
-evaluate: {resamples: 200, metric: json_fields, arms: [base, seeds, mixed], controls: []}
+evaluate: {resamples: 200, metric: json_fields, arms: [base, seeds, mixed], controls: [], probe: {enabled: false}}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, threads: 1, tracking: {enabled: false}}
 """

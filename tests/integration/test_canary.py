@@ -62,7 +62,7 @@ filters:
   leakage: {threshold: 0.999}
   judge: {gate_items: 30}
 train: {steps: 12, batch_size: 16}
-evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw]}
+evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw], probe: {items: 50}}
 feedback: {policies: [quotas, contrast, shots, critic, relabel, surplus]}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, log_level: debug}

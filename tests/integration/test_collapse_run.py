@@ -115,8 +115,41 @@ def test_loss_and_statistics_are_there_by_generation(done: tuple[Path, str]) -> 
 
 
 def test_the_terminal_shows_arms_verdicts_and_advice(done: tuple[Path, str]) -> None:
-    for words in ("loss on 40 real anchors", "replace: each generation learns only", "next (", "Shumailov", "figures:"):
+    for words in (
+        "loss on 40 real anchors",
+        "replace: each generation learns only",
+        "next (",
+        "Shumailov",
+        "report:",
+        "compare:",
+    ):
         assert words in done[1]
+
+
+def test_the_page_shows_arms_figures_and_texts_side_by_side(done: tuple[Path, str]) -> None:
+    report = report_of(done[0])
+    folder = done[0] / "runs" / "reports" / report.id
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for arm in report.arms:
+        assert f'<section id="{arm.arm}">' in page
+    for words in ("loss on 40 real anchors", "nnR", "Texts to the same prompts", "generation 2", "Do it again"):
+        assert words in page
+    assert page.count("data:image/png;base64,") == 1
+    assert (folder / "figures" / "arms.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mlflow_has_a_run_per_arm_with_its_series(done: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{done[0] / 'runs' / 'mlflow.db'}")
+    (place,) = [one for one in client.search_experiments() if one.name == "tiny"]
+    runs = {run.data.tags["variant"]: run for run in client.search_runs([place.experiment_id])}
+    report = report_of(done[0])
+    assert set(runs) == {arm.arm for arm in report.arms}
+    for arm in report.arms:
+        series = client.get_metric_history(runs[arm.arm].info.run_id, "collapse/real_nll")
+        assert [(one.step, one.value) for one in sorted(series, key=lambda one: one.step)] == list(enumerate(arm.nll))
+        assert [one.step for one in client.get_metric_history(runs[arm.arm].info.run_id, "collapse/probe/nnr")] != []
 
 
 def test_a_second_call_reads_and_trains_nothing(done: tuple[Path, str]) -> None:

@@ -53,7 +53,7 @@ filters:
   consistency: {folds: 2}
   judge: {gate_items: 10, audit: 2}
 train: {steps: 30}
-evaluate: {resamples: 200, controls: [static, raw]}
+evaluate: {resamples: 200, controls: [static, raw], probe: {items: 50}}
 stop: {max_rounds: 2, patience: 2}
 runtime: {store: runs, tracking: {enabled: true}}
 """

@@ -34,7 +34,7 @@ def make(**changes: Any) -> Spec:
             "forbid": [{"label": "A", "tone": "cross"}],
         },
         "generate": {"accepted_per_round": 20, "over_generation": 2, "samples_per_call": 4, "max_waves": 3},
-        "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed"]},
+        "evaluate": {"arms": ["base", "seeds", "synthetic", "mixed"], "probe": {"enabled": False}},
         "feedback": {"policies": ["quotas", "contrast", "critic"]},
     }
     return Spec.model_validate(content | changes)
@@ -62,6 +62,15 @@ def test_cells_and_quotas_are_those_of_the_first_plan():
 def test_calls_of_the_generator_are_first_waves_times_rounds():
     one, two, three = (forecast(make(stop={"max_rounds": rounds})) for rounds in (1, 2, 3))
     assert [sum(row.expected.calls for row in of(each, "generator")) for each in (one, two, three)] == [10, 20, 30]
+
+
+def test_the_frozen_probe_is_asked_in_every_round():
+    probe = {"items": 60, "batches": 8}
+    result = forecast(make(stop={"max_rounds": 3}, evaluate={"arms": ["seeds", "mixed"], "probe": probe}))
+    [row] = [one for one in of(result, "generator") if one.purpose == "frozen probe"]
+    assert row.expected.calls == row.most.calls == 60 * (8 + 2)
+    # One answer a call, whatever generation does.
+    assert row.most.completion_tokens == 600 * make().generate.sampling.max_tokens
 
 
 def test_at_most_all_refill_waves_are_drawn_at_the_lowest_yield():

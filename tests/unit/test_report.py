@@ -24,6 +24,7 @@ from factories import (
     make_spec,
 )
 
+from harness import pages
 from harness import report as module
 from harness.errors import StoreError
 from harness.records import Cost, Guidance, Role
@@ -418,25 +419,25 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (module.percent(0.7284), "72.8 %"),
-        (module.percent(-0.041), "−4.1 %"),
-        (module.percent(None), "–"),
-        (module.points(0.07), "+7.0"),
-        (module.points(-0.07), "−7.0"),
-        (module.points(0.031, sign=False), "3.1"),
-        (module.interval(replace(make_estimate(0.5), low=None, high=None)), "50.0 %"),
-        (module.interval(NOTHING), NOTHING.note),
-        (module.interval(replace(NOTHING, note="")), "not available"),
-        (module.p_value(0.0004), "< .001"),
-        (module.p_value(0.041), ".041"),
-        (module.p_value(1.0), "1.000"),
-        (module.money(0), "$0"),
-        (module.money(0.025), "$0.0250"),
-        (module.money(1234.5), "$1,234.50"),
-        (module.duration(3.21), "3.2 s"),
-        (module.duration(59.7), "1 min 0 s"),
-        (module.duration(331.5), "5 min 32 s"),
-        (module.duration(7260), "2 h 1 min"),
+        (pages.percent(0.7284), "72.8 %"),
+        (pages.percent(-0.041), "−4.1 %"),
+        (pages.percent(None), "–"),
+        (pages.points(0.07), "+7.0"),
+        (pages.points(-0.07), "−7.0"),
+        (pages.points(0.031, sign=False), "3.1"),
+        (pages.interval(replace(make_estimate(0.5), low=None, high=None)), "50.0 %"),
+        (pages.interval(NOTHING), NOTHING.note),
+        (pages.interval(replace(NOTHING, note="")), "not available"),
+        (pages.p_value(0.0004), "< .001"),
+        (pages.p_value(0.041), ".041"),
+        (pages.p_value(1.0), "1.000"),
+        (pages.money(0), "$0"),
+        (pages.money(0.025), "$0.0250"),
+        (pages.money(1234.5), "$1,234.50"),
+        (pages.duration(3.21), "3.2 s"),
+        (pages.duration(59.7), "1 min 0 s"),
+        (pages.duration(331.5), "5 min 32 s"),
+        (pages.duration(7260), "2 h 1 min"),
     ],
 )
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from factories import make_comparison, make_eval, make_gap, make_round, make_spec
 
+from eval.collapse import Verdict
 from harness.bench import Harvest, Wave
 from harness.generate.matrix import make_cell
 from harness.records import Cost, Quota, Role
@@ -55,6 +56,16 @@ def test_a_round_that_reaches_the_target_is_taken_whatever_it_gained() -> None:
 def test_why_a_run_ends(rounds: int, best: int, changes: dict[str, Any], reason: str) -> None:
     done = [round_(1 + index, 0.7, None if not index else 0.0) for index in range(rounds)]
     assert stop_reason(done, best, spec(**changes)) == reason
+
+
+@pytest.mark.parametrize(("heeded", "reason"), [(True, "the frozen probe alarms: modes crowd."), (False, "")])
+def test_an_alarm_of_the_frozen_probe_ends_the_run_unless_it_is_told_not_to(heeded: bool, reason: str) -> None:
+    done = [round_(1, 0.70), round_(2, 0.75, 0.05)]
+    told = [replace(one, report=replace(one.report, collapse=Verdict("warn", "near."))) for one in done]
+    assert stop_reason(told, 1, spec()) == ""
+    last = replace(done[1], report=replace(done[1].report, collapse=Verdict("alarm", "modes crowd.")))
+    assert stop_reason([done[0], last], 1, spec(collapse=heeded)) == reason
+    assert "Frozen probe: alarm. modes crowd." in evidence_of([done[0], last], 1, spec(), Cost())
 
 
 def test_a_spent_budget_ends_the_run() -> None:
