@@ -1,7 +1,7 @@
 """What a judge's ratings of many items are worth beside the truth of a few: prediction-powered inference of a mean.
 
-The judge rates all items, a person (or a gold answer) some of them. Angelopoulos et al. (2023, Science 382:669) take the
-judge's mean and correct it by what it is wrong by on the labelled items (the rectifier), so that the interval holds
+The judge rates all items, a person (or a gold answer) some of them. Angelopoulos et al. (2023, Science 382:669) take
+the judge's mean and correct it by what it is wrong by on the labelled items (the rectifier), so that the interval holds
 however bad the judge is; PPI++ (arXiv 2311.01453) weighs the judge by λ, tuned so that the interval is hardly ever
 wider than that of the labels alone. Takes arrays; asks no model.
 """
@@ -83,8 +83,8 @@ def powered_mean(ratings: Sequence[float], labels: Sequence[float | None], weigh
 
 
 def tuned_weight(truth: FloatArray, near: FloatArray, rated: FloatArray, more: int) -> float:
-    """λ that makes the interval narrowest (PPI++, section 6): `truth` and `near` of the n labelled items, `rated` of all
-    of them, `more` = N of them unlabelled. 0 where the judge rates everything the same."""
+    """λ that makes the interval narrowest (PPI++, section 6): `truth` and `near` of the n labelled items, `rated` of
+    all, `more` = N of them unlabelled. 0 where the judge rates everything the same."""
     spread = float(rated.var(ddof=1))
     if more < 2 or spread <= 1e-12:
         return 0.0
