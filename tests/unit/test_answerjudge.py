@@ -27,6 +27,7 @@ from harness.records import Example, Prediction, Role, Status
 from harness.report import render, summary_lines
 from harness.reports import JudgedAnswers
 from harness.store import Artefact, Store, digest
+from harness.tracked import parent_metrics
 
 DEV = [row(n, f"question number {n}, please?", f"answer {n}", f"passage {n // 3}", real=True) for n in range(240)]
 GOLDEN = {one.text: one.answer for one in DEV}
@@ -227,6 +228,15 @@ def test_page_and_terminal_never_show_a_score_without_its_gate(tmp_path: Path) -
     for words in ("What the judge says of the answers", "refused: κ", "passed: κ", GOLD):
         assert words in page
     assert "What the judge says of the answers" not in render(make_run_report(), {})
+
+
+def test_tracked_is_the_agreement_and_only_a_score_that_passed(tmp_path: Path) -> None:
+    seeds, _ = asked(bench(tmp_path / "good", good))
+    _, mixed = asked(bench(tmp_path / "coin", coin))
+    values = {name: value for name, value, _ in parent_metrics(make_run_report(judged=(seeds, mixed)))}
+    assert values["final/judge/dev/seeds"] == seeds.score.value
+    assert values["final/judge/dev/mixed/kappa"] == mixed.gate.kappa.value
+    assert "final/judge/dev/mixed" not in values
 
 
 def test_a_score_that_cannot_be_had_says_why() -> None:
