@@ -182,3 +182,19 @@ def test_test_items_go_to_the_judge_only_after_they_were_opened(case: Case) -> N
 
 def test_reading_it_again_asks_nothing(case: Case) -> None:
     assert case.run(*JUDGE) == []
+
+
+def test_a_student_of_a_finished_run_is_exported(case: Case) -> None:
+    report = case.report(judged=4)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "export", report.id, "mixed", "--to", "out", "--merge"],
+        cwd=case.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (case.folder / "out" / "prompt.txt").read_text(encoding="utf-8") == "One word.\nQuestion: {text}\nAnswer:"
+    assert (case.folder / "out" / "model.safetensors").is_file()
