@@ -20,6 +20,8 @@ from harness.records import Coverage, Estimate, LabelNoise
 MIN_EACH = 30
 """Items on each side that a cross-validated AUC needs: 6 a fold."""
 FOLDS = 5
+WEAK_WITNESS = 0.5
+"""A model whose error on real rows may reach this is no witness against answers."""
 STRENGTH = 10.0
 """Inverse regularisation times training items, on rows with a mean variance of 1."""
 
@@ -141,22 +143,43 @@ def label_noise(
             )
     contradicted = wilson(_differing(labels, predicted), len(labels))
     error = wilson(_differing(real_labels, real_predicted), len(real_labels))
-    return LabelNoise(_wrong(contradicted, error, classes), contradicted, error)
+    guessing = (classes - 1) / classes
+    weak = "the model's error on real rows may be that of guessing"
+    return LabelNoise(_wrong(contradicted, error, guessing, guessing, weak), contradicted, error)
+
+
+def answer_noise(contradicted: Sequence[bool], real_contradicted: Sequence[bool]) -> LabelNoise:
+    """`label_noise` for answers in text: by row, whether a model's answer differs from the row's.
+
+    Its limit for many classes: a wrong answer is always contradicted, since the model hardly errs towards just that
+    one. So wrong = (contradicted − e)/(1 − e). Where model and generator share an error (both say `unknown`) the share
+    is too low; where the generator words right answers otherwise than real data do it is too high, as are all shares
+    by exact match. If the model errs by δ more or less on synthetic rows than on real ones, the share is off by about
+    δ/(1 − e): at an error whose interval reaches above .5 that says nothing, and the answer is insufficient.
+
+    The model must have had no part in choosing the rows. Students that vote in the consistency filter had: they agree
+    with what they let through by construction, and their contradictions would say that nothing is wrong.
+    """
+    made, real = (wilson(sum(one), len(one)) for one in (contradicted, real_contradicted))
+    weak = "the model is wrong on as many as half of the real rows, too often to be a witness"
+    return LabelNoise(_wrong(made, real, 1.0, WEAK_WITNESS, weak), made, real)
 
 
 def _differing(labels: Sequence[str], predicted: Sequence[str | None]) -> int:
     return sum(one != other for one, other in zip(labels, predicted, strict=True))
 
 
-def _wrong(contradicted: Estimate, error: Estimate, classes: int) -> Estimate:
-    n, guessing = min(contradicted.n, error.n), (classes - 1) / classes
+def _wrong(contradicted: Estimate, error: Estimate, guessing: float, bar: float, weak: str) -> Estimate:
+    """`guessing`: the error at which a wrong label is contradicted as often as a right one; `bar`: the error that the
+    model must be shown to stay below, `weak` what is said where it does not."""
+    n = min(contradicted.n, error.n)
     if n < MIN_ITEMS:
         return insufficient(
             f"{contradicted.n} synthetic and {error.n} real rows; at least {MIN_ITEMS} of each are needed", n
         )
     c, e = _ends(contradicted), _ends(error)
-    if e[2] >= guessing:
-        return insufficient(f"the model's error on real rows may be that of guessing ({e[0]:.2f}, up to {e[2]:.2f})", n)
+    if e[2] >= bar:
+        return insufficient(f"{weak} ({e[0]:.2f}, up to {e[2]:.2f})", n)
 
     def share(contradictions: float, errors: float) -> float:
         return (contradictions - errors) / (1 - errors / guessing)

@@ -9,6 +9,7 @@ from harness.bench import Harvest
 from harness.cells import by_tag, longest_answer
 from harness.controls import CONTROLS
 from harness.dryrun import REPLIES, Rehearsal
+from harness.filters.judge import retested
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
 from harness.records import Cost, Plan
 from harness.rounds import refill
@@ -84,7 +85,17 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
         asked = len(rehearsal.critic) * (rounds - 1)
         reply = estimate_tokens(REPLIES["critic"])
         out.append(_purpose("hints, between rounds", llm.critic, rehearsal.critic, asked, asked, reply))
+    if rehearsal.answers:
+        asked, reply = _judged_answers(spec), estimate_tokens(REPLIES["judge"])
+        out.append(_purpose("students' answers, at the end", llm.judge, rehearsal.answers, asked, asked, reply))
     return out
+
+
+def _judged_answers(spec: Spec) -> int:
+    """Calls of `evaluate.judge`: every answer once, a part of the labelled ones twice."""
+    rule, split = spec.evaluate.judge, spec.data.split
+    items = [split.dev, *([split.test] if spec.evaluate.test else [])]
+    return len(rule.arms) * sum(size + retested(min(rule.labelled, size)) for size in items)
 
 
 def _graded(spec: Spec, most: Sequence[int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`harness`: init · validate · plan · run · collapse · show · report · track: what people type at.
+"""`harness`: init · validate · plan · run · collapse · show · report · export · track: what people type at.
 
 `harness collapse …` is in `collapsecli.py`. Heavy imports stand inside the commands: `harness --help` loads neither
 torch nor mlflow.
@@ -152,6 +152,27 @@ def report(
 
     opened = Store.existing(store)
     print(deliver_report(read_run(opened, ident), opened, again=True))
+
+
+@app.command()
+def export(
+    ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
+    arm: Annotated[str, typer.Argument(help="Which student: mixed, seeds, synthetic …")],
+    to: Annotated[Path, typer.Option(help="New folder to write.")],
+    merge: Annotated[bool, typer.Option("--merge", help="The whole model, the adapters merged into it.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="The adapters as adapter.gguf too, for llama.cpp.")] = False,
+    base: Annotated[str, typer.Option(help="The base model, where it is not where the run found it.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write a trained student as files: PEFT adapters, or merged, or GGUF for llama.cpp."""
+    from harness.export import export as write
+    from harness.loop import read_run
+    from harness.store import Store
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    opened = Store.existing(store)
+    folder = write(read_run(opened, ident), opened, arm, to, merge=merge, gguf=gguf, base=base)
+    print(f"{arm} of {ident}: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))})")
 
 
 @app.command()

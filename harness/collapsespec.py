@@ -59,6 +59,9 @@ class Generations(Section):
     """Share of real rows in `anchored`."""
     over_generation: Annotated[float, Field(ge=1, le=20)] = 2.0
     """Texts written per text that is wanted, where some are sorted out."""
+    rare_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Labels, and values of `data.slices.columns`, that make up less of the real rows are rare slices: whether later
+    generations still write about them is shown by generation and confirms the verdict."""
     temperature: Annotated[float, Field(gt=0, le=5)] = 1.0
     max_tokens: PositiveInt = 40
     probe: Probe = Probe()

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.leak import dev_test_difference, nearest_distance_asymmetry
-from eval.shift import coverage, label_noise, two_sample_auc
+from eval.outcomes import rights
+from eval.shift import answer_noise, coverage, label_noise, two_sample_auc
 from harness.bench import Bench
 from harness.records import Example, LabelNoise, Prediction, Role
 from harness.reports import Diagnosis
 from harness.store import Artefact
 
 REFERENCE_MODEL = "all_real"
-"""The arm whose answers stand in for the truth of synthetic labels: it has seen most real rows and no synthetic one."""
+"""The arm whose answers stand in for the truth of synthetic labels and answers: it has seen most real rows and no
+synthetic one, and no filter asks it. The students that vote in the filters would only confirm what they let through."""
 
 
 def diagnose(
@@ -53,10 +55,11 @@ def diagnose(
 def _label_noise(
     bench: Bench, accepted: Sequence[Example], adapters: Mapping[str, Artefact], dev: Sequence[Example]
 ) -> LabelNoise | None:
-    if REFERENCE_MODEL not in adapters or bench.spec.task.answer:
-        # The correction for the model's own errors counts them per label, and free answers have none.
+    if REFERENCE_MODEL not in adapters:
         return None
     on_made, on_dev = (bench.students.predict(adapters[REFERENCE_MODEL], examples) for examples in (accepted, dev))
+    if bench.spec.task.answer:
+        return answer_noise((~rights(accepted, on_made)).tolist(), (~rights(dev, on_dev)).tolist())
     return label_noise(
         [one.label for one in accepted],
         [one.label for one in on_made],

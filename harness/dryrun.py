@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.cells import asks_judge, by_tag, tag_seeds
 from harness.clean import Item, clean
-from harness.filters.judge import open_gate
+from harness.filters.judge import Item as JudgedItem
+from harness.filters.judge import grade, open_gate
 from harness.generate import produce
 from harness.generate.critic import MAX_HINT_WORDS
 from harness.generate.feedback import first_plan, next_plan
@@ -37,7 +38,8 @@ REPLIES: dict[RoleName, str] = {
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """The plan of round 1, and requests as they would be made. `later` are the generator's of a round that is steered
-    by as many confused pairs as the spec allows. `text_tokens` is the mean length of a text."""
+    by as many confused pairs as the spec allows, `answers` the judge's about students' answers. `text_tokens` is the
+    mean length of a text."""
 
     plan: Plan
     first: tuple[Request, ...]
@@ -45,6 +47,7 @@ class Rehearsal:
     gate: tuple[Request, ...]
     critic: tuple[Request, ...]
     tags: tuple[Request, ...]
+    answers: tuple[Request, ...]
     text_tokens: float
 
 
@@ -95,9 +98,21 @@ def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
     tags = _Notes()
     if asks_judge(spec):
         asyncio.run(tag_seeds(seeds, by_tag(spec), spec, tags))
+    answers = _Notes()
+    if spec.evaluate.judge.enabled:
+        asyncio.run(grade([JudgedItem(one.text, "", one.answer, one.context) for one in seeds], answers, spec))
     texts = [item.text for item in items] or [seed.text for seed in seeds]
     mean = sum(map(estimate_tokens, texts)) / len(texts)
-    return Rehearsal(plan, first, later, tuple(gate.requests), tuple(critic.requests), tuple(tags.requests), mean)
+    return Rehearsal(
+        plan,
+        first,
+        later,
+        tuple(gate.requests),
+        tuple(critic.requests),
+        tuple(tags.requests),
+        tuple(answers.requests),
+        mean,
+    )
 
 
 def assumed_tokens(spec: Spec) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eval.joint import joint_slices
 from eval.slices import slice_changes, slice_members
+from harness.answerjudge import judge_answers
 from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
@@ -36,7 +37,7 @@ UNOPENED = Estimate(None, None, None, 0, "none", "insufficient: the test split s
 SEALED = Gap(UNOPENED, UNOPENED, UNOPENED)
 
 
-def final_report(
+async def final_report(
     bench: Bench,
     rounds: Sequence[Round],
     best: int,
@@ -74,6 +75,9 @@ def final_report(
     diagnosis = diagnose(bench, material.accepted, adapters, () if sealed else examples, answers)
     labels, before, after = bench.students.labels, answers[REFERENCE], answers["mixed"]
     members, resamples = slice_members(examples, labels), spec.evaluate.resamples
+    judged = await judge_answers(bench, Role.DEV, bench.data.examples[Role.DEV], adapters)
+    if not sealed:
+        judged += await judge_answers(bench, Role.TEST, examples, adapters)
     looked = [LOOKED_BEFORE.format(times=len(looks) - 1)] if len(looks) > 1 else []
     return RunReport(
         id=ident,
@@ -107,6 +111,7 @@ def final_report(
         clusters=bench.data.clusters.described() if bench.data.clusters.found else {},
         controls=_sides(bench, rounds, controls, equal, final, role),
         collapse=probe_report(bench, [one.probe for one in rounds], rounds[-1].harvest),
+        judged=judged,
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.collapse import Baseline, judge, matched_size, measure
+from eval.collapse import Baseline, RareSlices, judge, matched_size, measure
 from eval.profiles import Items, profiles
 from harness.collapsecheck import CollapseCheck, GenerationFacts
 from harness.collapsespec import GenerationArm
@@ -27,6 +27,7 @@ from harness.errors import DataError
 from harness.generate.matrix import apportion
 from harness.machine import device_of, use_threads, versions
 from harness.progress import OTHER, Progress, Watch
+from harness.rareslices import rare_slices
 from harness.real import RealData, load_real, source_digest
 from harness.records import Example, Origin, Role
 from harness.spec import Spec
@@ -101,7 +102,7 @@ class GenerationsReport:
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What all arms work with. `baseline` are generation 0's batches of the probe."""
+    """What all arms work with. `batches` are generation 0's batches of the probe, `rare` what is named beforehand."""
 
     spec: Spec
     authors: Authors
@@ -113,6 +114,7 @@ class _Bench:
     labels: tuple[str, ...]
     first: Artefact
     batches: tuple[Items, ...]
+    rare: RareSlices | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,11 @@ def _set_up(spec: Spec, base: Path, store: Store, watch: Watch) -> _Bench:
         _items(authors.write(f"generation 0, probe {batch + 1}", first, labels, _probe_seed(spec, 0, batch)), embed)
         for batch in range(rule.batches)
     )
-    return _Bench(spec, authors, real, anchors, rows, embed, judge_, labels, first, batches)
+    vectors = (embed([one.text for one in real]), rows)
+    rare = rare_slices(real, anchors, vectors, spec.data.slices.columns, spec.collapse.rare_share, rule.items)
+    if rare is None:
+        watch.note("No slice with a few anchors is rare in the real rows (collapse.rare_share, data.slices.columns).")
+    return _Bench(spec, authors, real, anchors, rows, embed, judge_, labels, first, batches, rare)
 
 
 def _judge(spec: Spec, store: Store, embed: Embedder, device: str, watch: Watch, base: Path, data: RealData) -> _Judge:
@@ -315,8 +321,8 @@ def _report(
     return ArmReport(
         arm=name,
         stock=tuple(stock),
-        probe=_check(bench, "probe", probes[1:], nll, entropy),
-        kept=_check(bench, "kept", kept, None, None),
+        probe=_check(bench, "probe", probes[1:], nll, entropy, bench.rare),
+        kept=_check(bench, "kept", kept),
         nll=tuple(map(float, nll.mean(axis=0))),
         entropy=tuple(map(float, entropy.mean(axis=0))),
         examples=tuple(one.texts[:: max(1, len(one.texts) // EXAMPLES)][:EXAMPLES] for one in probes),
@@ -327,15 +333,16 @@ def _check(
     bench: _Bench,
     what: str,
     later: Sequence[Items],
-    nll: NDArray[np.float64] | None,
-    entropy: NDArray[np.float64] | None,
+    nll: NDArray[np.float64] | None = None,
+    entropy: NDArray[np.float64] | None = None,
+    rare: RareSlices | None = None,
 ) -> CollapseCheck:
     """The detector on some texts of each later generation, against generation 0's batches of the probe."""
     rows, seed = bench.rows, bench.spec.seed
     size = matched_size([len(one.texts) for one in bench.batches], [len(one.texts) for one in later])
     baseline = Baseline.of([one.vectors for one in bench.batches], rows, max(1, size), seed)
     readings = [measure(one.vectors, rows, baseline.size, seed) for one in later]
-    verdict = judge(baseline, readings, nll=nll, entropy=entropy)
+    verdict = judge(baseline, readings, nll=nll, entropy=entropy, slices=rare)
     facts = [
         GenerationFacts(f"generation {place}", (what,), len(one.texts), 0, len(set(one.texts)))
         for place, one in enumerate([bench.batches[0], *later])

@@ -43,7 +43,29 @@ def arm_tables(report: GenerationsReport) -> list[Table]:
     for arm in report.arms:
         first, *_ = check_tables(arm.probe)
         tables.append(Table(f"{arm.arm}: {ABOUT[arm.arm]}. Frozen probe", first.columns, first.rows))
+        tables += rare_tables(arm)
     return tables
+
+
+def rare_tables(arm: ArmReport) -> list[Table]:
+    """Recall of the rare slices by generation; none where nothing was rare."""
+    found = arm.probe.verdict.slices
+    if not found:
+        return []
+    last = max(len(one.course) for one in found)
+    columns = ("rare slice", "anchors", *(f"gen {place}" for place in range(last)), "q", "lost")
+    rows = tuple(
+        (
+            one.name,
+            str(one.before.n),
+            *("–" if value is None else f"{value:.2f}" for value in one.course),
+            "–" if one.q is None else f"{one.q:.3f}",
+            "lost" if one.lost else "",
+        )
+        for one in found
+    )
+    title = f"{arm.arm}: share of the anchors of rare slices that a text of the frozen probe is near to"
+    return [Table(title, columns, rows)]
 
 
 def arm_lines(report: GenerationsReport) -> list[str]:
@@ -51,8 +73,7 @@ def arm_lines(report: GenerationsReport) -> list[str]:
     said: list[str] = []
     for arm in report.arms:
         verdict = arm.probe.verdict
-        lead = [one for one in verdict.confirmations if one.name == "real NLL"]
-        seen = f" {lead[0].reason}" if lead else ""
+        seen = "".join(f" {one.reason}" for one in verdict.confirmations if one.name in ("real NLL", "rare slices"))
         said.append(f"{arm.arm}: {says(verdict)}. {verdict.reason}{seen}")
     worst = next((arm for arm in report.arms if arm.probe.verdict.status == "alarm"), report.arms[0])
     said += [f"next ({worst.arm}): {step}" for step in advice(worst.probe.verdict)]

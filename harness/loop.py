@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness import cells, probe, real, rounds, scoring
+from harness import answerjudge, cells, probe, real, rounds, scoring
 from harness.bench import Bench, Harvest, Spender
 from harness.controls import run_control
 from harness.decisions import gate_of, keep_plan, steer, with_cells
@@ -61,6 +61,7 @@ STAGE_VERSIONS = {
     "train": students.TRAIN_VERSION,
     "predict": students.PREDICT_VERSION,
     "evaluation": scoring.VERSION,
+    "ratings": answerjudge.VERSION,
     **{f"filter {item.name}": item.version for item in TABLE},
 }
 """A stage that is mended makes every finished run another one, so that no wrong number outlives its cause."""
@@ -161,7 +162,7 @@ async def _closed_loop(
         if stop:
             break
     controls = [await run_control(bench, name, done) for name in spec.evaluate.controls]
-    return final_report(bench, judged(done, best, stop), best, controls, ident, started, reopen)
+    return await final_report(bench, judged(done, best, stop), best, controls, ident, started, reopen)
 
 
 async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:

@@ -78,7 +78,7 @@ def _causes(found: Diagnosis | None) -> list[_Cause]:
         causes.append(_Cause("coverage", missed.value or 0.0, said))
     wrong = found.label_noise.wrong if found.label_noise else None
     if wrong and _above(wrong, 0.0) and (wrong.value or 0.0) > SMALL:
-        said = f"an estimated share of {_span(wrong)} of the synthetic labels is wrong"
+        said = f"an estimated share of {_span(wrong)} of the synthetic answers or labels is wrong"
         causes.append(_Cause("label noise", wrong.value or 0.0, said))
     return sorted(causes, key=lambda cause: -cause.effect)
 

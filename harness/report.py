@@ -16,6 +16,7 @@ from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
+from harness.judgewords import gate_words, judge_lines, judge_verdict
 from harness.pages import environment, inline, interval, percent, points, unbroken
 from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
@@ -131,6 +132,8 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
             drop_reasons=drop_reasons,
             slices=paired_slices(*before_and_after(report)),
             control_verdict=control_verdict,
+            gate_words=gate_words,
+            judge_verdict=judge_verdict,
             nothing=nothing_gained(report, main),
             diffs=prompt_diffs(report),
             effects=effects(report),
@@ -165,7 +168,7 @@ def summary_lines(report: RunReport) -> list[str]:
         estimate: Estimate = getattr(report.gap, name)
         unit = "percent" if name == "recovered" else "points"
         lines.append(f"{title}: {interval(estimate, unit)}")
-    lines += control_lines(report)
+    lines += [*control_lines(report), *judge_lines(report)]
     lines.append(f"Stopped after {_rounds(len(report.rounds))}: {report.stop}")
     return lines
 

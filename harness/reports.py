@@ -108,6 +108,33 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedAnswers:
+    """What the judge says of an arm's answers to real items, see `harness/answerjudge.py`.
+
+    Of `items` answers `asked` went to the judge (those of no usable form are wrong without asking) and `graded` came
+    back with a grade; `labelled` of the items were also labelled by `gold` (who says what is right). `gate` is the
+    judge's agreement with these labels. `score` estimates the share of right answers from both (prediction-powered);
+    without a value where the gate refuses it, as are `accepted` (the judge's own share), `weight` (its λ) and
+    `labels_alone` (the share and interval from the labels only). `known`: the share that is right by the gold
+    answers of all items, where these are the labels.
+    """
+
+    arm: str
+    role: Role
+    items: int
+    asked: int
+    graded: int
+    labelled: int
+    gold: str
+    gate: GateReport
+    score: Estimate
+    labels_alone: Estimate | None = None
+    accepted: float | None = None
+    weight: float | None = None
+    known: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The near-duplicate threshold in use, and the one at which ≤ 1 % of distinct same-label seed pairs would go."""
 
@@ -248,3 +275,4 @@ class RunReport:
     readings: tuple[Reading, ...] = ()
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])
     collapse: ProbeReport | None = None
+    judged: tuple[JudgedAnswers, ...] = ()

@@ -330,6 +330,18 @@ ControlName = Literal["static", "shuffled", "raw", "naive"]
 PolicyName = Literal["quotas", "contrast", "shots", "critic", "relabel", "surplus"]
 
 
+class AnswerJudge(Section):
+    """The judge rates the students' answers on dev and, once it is opened, on test. **It then sees these items**, which
+    nobody sees otherwise: keep it off where they must not go to its endpoint. For tasks with an `answer`. What counts
+    as right and what the judge must show are `filters.judge.min_score`, `gate_kappa` and `gate_retest`."""
+
+    enabled: bool = False
+    arms: list[ArmName] = Field(default=["seeds", "mixed"], min_length=1)
+    labelled: Annotated[int, Field(ge=20)] = 100
+    """Items, drawn at random, whose gold answers the judge is held against; of the others the gold answer is not
+    used."""
+
+
 class Evaluate(Section):
     arms: list[ArmName] = ["base", "seeds", "synthetic", "mixed", "real", "all_real"]
     """What the student is trained on, see `harness/arms.py`."""
@@ -345,6 +357,7 @@ class Evaluate(Section):
     metric: Literal["accuracy", "macro_f1", "token_f1", "rouge_l", "json_fields"] = "accuracy"
     """The score that gaps and the stop rule use; the others are reported beside it. For answers in text `accuracy` is
     the share of normalised exact matches; the last three are for answers only (`eval/answers.py`)."""
+    judge: AnswerJudge = AnswerJudge()
     test: bool = True
     """Open the sealed test split at the end. `false` ends with the scores on dev, for trying variants out: every run
     that opens the same test items after the first one needs `--reopen-test`."""

@@ -94,6 +94,23 @@ def _metric(site: Site) -> Iterator[Finding]:
         yield ("evaluate", "metric"), f"{metric!r} does not fit, since {why}; allowed: {one_of(allowed)}"
 
 
+def _answer_judge(site: Site) -> Iterator[Finding]:
+    rule, split = site.spec.evaluate.judge, site.spec.data.split
+    key: Key = ("evaluate", "judge")
+    if not rule.enabled:
+        return
+    if site.spec.task.answer is None:
+        yield (*key, "enabled"), "rates answers in text, and this task gives labels: these need no judge; set it false"
+    yield from _twice((*key, "arms"), rule.arms)
+    for index, arm in enumerate(rule.arms):
+        if arm not in site.spec.evaluate.arms:
+            what = f"{arm!r} is not among evaluate.arms ({', '.join(site.spec.evaluate.arms)})"
+            yield (*key, "arms", index), what
+    if rule.labelled >= split.dev:
+        what = f"{rule.labelled} of {split.dev} dev items would be labelled, so the judge could add nothing"
+        yield (*key, "labelled"), f"{what}; allowed: 20 to {split.dev - 1} (data.split.dev)"
+
+
 def _source(site: Site) -> Iterator[Finding]:
     source = site.spec.data.source
     if not isinstance(source, FileSource | SavedSource):
@@ -234,7 +251,7 @@ def _prices(site: Site) -> Iterator[Finding]:
     spec = site.spec
     if spec.budget.usd is None:
         return
-    judge = spec.filters.judge.enabled or asks_judge(spec)
+    judge = spec.filters.judge.enabled or spec.evaluate.judge.enabled or asks_judge(spec)
     used = {"generator": True, "judge": judge, "critic": "critic" in spec.feedback.policies}
     advice = "write its US dollars per million tokens (`{input: …, output: …}`, zeros for an endpoint of your own)"
     for role, endpoint in _roles(spec).items():
@@ -323,9 +340,10 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("filters",), _filters),
     (("generate", "task", "llm"), _generate),
     (("llm",), _endpoints),
-    (("llm", "budget", "feedback", "filters", "data", "matrix"), _prices),
+    (("llm", "budget", "feedback", "filters", "data", "matrix", "evaluate"), _prices),
     (("evaluate", "data"), _arms),
     (("evaluate", "task"), _metric),
+    (("evaluate", "task", "data"), _answer_judge),
     (("feedback", "filters", "task"), _feedback),
     (("train",), _student),
     (("collapse", "causal"), _tiny),

@@ -134,6 +134,10 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
             found = side.comparison
             name = f"{side.role.value}/{key_of(found.a)}_minus_{key_of(found.b)}/{key_of(found.metric)}"
             values |= _estimate_metrics(f"final/{name}", found.difference)
+    for one in report.judged:
+        # Without a score (its gate refused it) only the agreement is shown.
+        name = f"final/judge/{one.role.value}/{key_of(one.arm)}"
+        values |= _estimate_metrics(name, one.score) | _estimate_metrics(f"{name}/kappa", one.gate.kappa)
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
 
 

@@ -87,15 +87,17 @@ async def grade(
     return [read_grade(answer) for answer in await llm.ask_many(requests, done)]
 
 
-async def _grade_within_budget(items: Sequence[Item], llm: Llm, spec: Spec) -> list[Grade]:
+async def grade_within_budget(
+    items: Sequence[Item], llm: Llm, spec: Spec, *, sample: int = 0, on_call: Callable[[int], None] | None = None
+) -> list[Grade]:
     """Like `grade`; where the budget ends, what is paid for is used and the rest has no grade."""
     try:
-        return await grade(items, llm, spec)
+        return await grade(items, llm, spec, sample=sample, on_call=on_call)
     except BudgetError:
         grades: list[Grade] = []
         for item in items:
             try:
-                grades.extend(await grade([item], llm, spec))
+                grades.extend(await grade([item], llm, spec, sample=sample))
             except BudgetError:
                 grades.append(Grade(None, "not graded: the budget ended"))
         return grades
@@ -196,25 +198,37 @@ def closed_gate(reason: str) -> GateReport:
 def gate_calls(seeds: int, spec: Spec) -> int:
     """How many calls the gate makes."""
     items = min(seeds, spec.filters.judge.gate_items)
-    return items + max(1, int(RETEST_SHARE * items))
+    return items + retested(items)
+
+
+def retested(items: int) -> int:
+    """How many of the gate's items are shown twice."""
+    return max(1, int(RETEST_SHARE * items))
 
 
 async def open_gate(
     seeds: Sequence[Example], llm: Llm, spec: Spec, on_call: Callable[[int], None] | None = None
 ) -> GateReport:
     """Measure the judge against planted truth and against itself."""
-    rule = spec.filters.judge
     items = planted(seeds, spec)
     first = await grade([item for item, _ in items], llm, spec, on_call=on_call)
-    again_of = items[: max(1, int(RETEST_SHARE * len(items)))]
+    again_of = items[: retested(len(items))]
     again = await grade([item for item, _ in again_of], llm, spec, sample=1, on_call=on_call)
+    return measured(first, [truth for _, truth in items], again, spec)
+
+
+def measured(first: Sequence[Grade], truth: Sequence[bool], again: Sequence[Grade], spec: Spec) -> GateReport:
+    """The gate of a judge that gave these grades to items of known truth; `again` are second grades of the first ones.
+
+    Raises ValueError where there are other numbers of grades and truths.
+    """
+    rule = spec.filters.judge
     scored = [
-        (mark.score >= rule.min_score, truth)
-        for mark, (_, truth) in zip(first, items, strict=True)
+        (mark.score >= rule.min_score, right)
+        for mark, right in zip(first, truth, strict=True)
         if mark.score is not None
     ]
-    said, truth = [one for one, _ in scored], [one for _, one in scored]
-    agreement = kappa(said, truth)
+    agreement = kappa([said for said, _ in scored], [right for _, right in scored])
     stable = [
         (one.score >= rule.min_score) == (two.score >= rule.min_score)
         for one, two in zip(first, again, strict=False)
@@ -222,7 +236,7 @@ async def open_gate(
     ]
     retest = sum(stable) / len(stable) if stable else None
     phi, psi, p_star = _worth(scored)
-    reason = _refusal(agreement, retest, len(scored), len(items), spec)
+    reason = _refusal(agreement, retest, len(scored), len(first), spec)
     return GateReport(not reason, agreement, phi, psi, p_star, retest, len(scored), reason)
 
 
@@ -262,7 +276,7 @@ class JudgeFilter:
         items = [
             Item(one.candidate.example.text, one.label, one.answer, one.candidate.example.context) for one in asked
         ]
-        grades = await _grade_within_budget(items, context.llm, context.spec)
+        grades = await grade_within_budget(items, context.llm, context.spec)
         verdicts: list[Verdict] = []
         for item, mark in zip(asked, grades, strict=True):
             if mark.score is None:

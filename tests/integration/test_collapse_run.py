@@ -25,7 +25,7 @@ task:
   labels: {HUM: asking for a person, LOC: asking for a place}
 data:
   source: {kind: file, path: questions.csv}
-  slices: {clusters: 0, cells: "off"}
+  slices: {clusters: 0, cells: "off", columns: [fine]}
   split: {seeds: 120, dev: 1, anchor: 40, test: 1, balance_seeds: false}
 causal: {format: plain, lora: null, steps: 25, learning_rate: 3.0e-3, batch_size: 16}
 train: {steps: 30}
@@ -36,6 +36,7 @@ collapse:
   max_tokens: 16
   arms: [replace, accumulate, anchored, filtered, verified]
   real_share: 0.25
+  rare_share: 0.15
   probe: {items: 50, batches: 4}
 runtime: {store: runs, threads: 1}
 """
@@ -59,8 +60,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("generations")
     texts = {normalise(str(row["text"])): row for row in read_trec().rows if row["label"] in ("HUM", "LOC")}
     with (folder / "questions.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [(row["text"], row["label"]) for row in list(texts.values())[:220]]
-        csv.writer(file).writerows([("text", "label"), *rows])
+        rows = [(row["text"], row["label"], row["fine"]) for row in list(texts.values())[:220]]
+        csv.writer(file).writerows([("text", "label", "fine"), *rows])
     (folder / "tiny.yaml").write_text(SPEC, encoding="utf-8")
     ended = harness(folder, "collapse", "run", "tiny.yaml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -107,7 +108,11 @@ def test_loss_and_statistics_are_there_by_generation(done: tuple[Path, str]) -> 
         assert arm.probe.verdict.generations == 3
         assert arm.probe.verdict.batches == 4
         names = [one.name for one in arm.probe.verdict.confirmations]
-        assert names == ["real NLL", "anchor entropy"]
+        assert names == ["real NLL", "anchor entropy", "rare slices"]
+        assert arm.probe.verdict.slices
+        assert all(one.name.startswith(("fine=", "all rare")) for one in arm.probe.verdict.slices)
+        assert all(len(one.course) == 3 and one.before.n >= 3 for one in arm.probe.verdict.slices)
+        assert arm.kept.verdict.slices == ()
         assert len(arm.probe.verdict.confirmations[0].changes) == 2
     # An hour of training is not to be told from a minute here, but real rows in training have to show in the loss.
     losses = {arm.arm: arm.nll[-1] for arm in report_of(done[0]).arms}
@@ -117,6 +122,7 @@ def test_loss_and_statistics_are_there_by_generation(done: tuple[Path, str]) -> 
 def test_the_terminal_shows_arms_verdicts_and_advice(done: tuple[Path, str]) -> None:
     for words in (
         "loss on 40 real anchors",
+        "share of the anchors of rare slices",
         "replace: each generation learns only",
         "next (",
         "Shumailov",

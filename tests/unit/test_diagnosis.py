@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +81,26 @@ def test_where_the_test_stays_sealed_nothing_of_it_is_measured(real: Any) -> Non
     found = diagnose(real, made, {"mixed": adapter("mixed")}, (), {})
     assert (found.leak, found.dev_test, found.label_noise) == (None, None, None)
     assert found.dialect.value is not None
+
+
+def test_wrong_answers_are_estimated_from_what_the_model_of_all_real_rows_contradicts(real: Any) -> None:
+    def answered(examples: list[Example], wrong: int) -> list[Example]:
+        return [replace(one, answer=f"{'no' if n % wrong == 0 else 'so'} {one.text}") for n, one in enumerate(examples)]
+
+    class Writers(Students):
+        def predict(self, adapter: Artefact, examples: Any) -> list[Prediction]:
+            return [Prediction(one.id, Status.OK, NAMES[0], None, f"so {one.text}") for one in examples]
+
+    real.spec = make_spec(task={"noun": "text", "labels": LABELS, "answer": {"about": "so and the text"}})
+    real.students = Writers()
+    real.data.examples[Role.DEV] = answered(real.data.examples[Role.DEV], 10)
+    made = answered([item(n, "syn", Origin.SYNTHETIC) for n in range(300, 420)], 4)
+    adapters = {"mixed": adapter("mixed"), "all_real": adapter("all-real")}
+    found = diagnose(real, made, adapters, (), {}).label_noise
+    assert found is not None
+    assert (found.contradicted.value, found.model_error.value) == (0.25, 0.1)
+    assert found.wrong.value == pytest.approx(0.15 / 0.9)
+    assert diagnose(real, made, {"mixed": adapter("mixed")}, (), {}).label_noise is None
 
 
 def test_too_few_rows_are_an_answer_too(real: Any) -> None:

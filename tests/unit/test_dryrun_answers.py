@@ -30,3 +30,18 @@ def test_a_source_that_is_not_read_has_stand_ins() -> None:
 def test_trainings_are_those_of_the_causal_student() -> None:
     assert forecast(spec(causal={"epochs": 2.0, "batch_size": 10}, stop={"max_rounds": 1})).steps == 2 * 36
     assert forecast(spec(causal={"steps": 7})).steps == 7
+
+
+def test_judged_answers_are_counted() -> None:
+    off = forecast(spec(filters={"judge": {"enabled": False}}))
+    assert all(one.role != "judge" for one in off.calls)
+    rule = {"judge": {"enabled": True, "labelled": 50}, "arms": ["seeds", "mixed"]}
+    changes = {"filters": {"judge": {"enabled": False}}, "data": {"source": {"kind": "packaged", "name": "trec"}}}
+    (one,) = [each for each in forecast(spec(evaluate=rule, **changes)).calls if each.role == "judge"]
+    assert one.purpose == "students' answers, at the end"
+    # Two arms, 300 dev and 500 test items, 15 of 50 labelled ones twice on each.
+    assert one.expected.calls == one.most.calls == 2 * (300 + 15 + 500 + 15)
+    (sealed,) = [
+        each for each in forecast(spec(evaluate={**rule, "test": False}, **changes)).calls if each.role == "judge"
+    ]
+    assert sealed.expected.calls == 2 * (300 + 15)

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
 from eval.intervals import paired_shares, wilson
-from eval.shift import _auc, coverage, label_noise, two_sample_auc
+from eval.shift import _auc, answer_noise, coverage, label_noise, two_sample_auc
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -177,3 +177,43 @@ def test_label_noise_that_cannot_be_told() -> None:
         label_noise([], [], [], [], 1)
     with pytest.raises(ValueError, match="1 real labels against 0 predictions"):
         label_noise([], [], ["a"], [], 2)
+
+
+def answer_run(rng: np.random.Generator, wrong: float, error: float, made: int, real: int, shared: float = 0.0):
+    """Contradictions of a model whose errors are its own, but for a share of the wrong answers, which it repeats."""
+    bad, errs = rng.random(made) < wrong, rng.random(made) < error
+    repeated = bad & (rng.random(made) < shared)
+    return answer_noise(((bad | errs) & ~repeated).tolist(), (rng.random(real) < error).tolist())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "made", "real"), [(0.2, 0.15, 400, 300), (0.3, 0.3, 200, 300), (0.0, 0.2, 400, 150)]
+)
+def test_answer_noise_covers_the_truth(wrong: float, error: float, made: int, real: int) -> None:
+    rng, runs = np.random.default_rng(11), 400
+    estimates = [answer_run(rng, wrong, error, made, real).wrong for _ in range(runs)]
+    assert sum(one.low <= wrong <= one.high for one in estimates) >= binom.ppf(0.001, runs, 0.95)
+    if wrong:
+        assert np.mean([one.value for one in estimates]) == pytest.approx(wrong, abs=0.02)
+
+
+def test_errors_that_model_and_generator_share_are_not_seen() -> None:
+    rng = np.random.default_rng(12)
+    values = [answer_run(rng, 0.3, 0.1, 400, 300, shared=0.5).wrong.value for _ in range(100)]
+    assert np.mean([one for one in values if one is not None]) < 0.2
+
+
+def test_answer_noise_is_the_limit_of_label_noise_for_many_classes() -> None:
+    made, real = [True] * 34 + [False] * 66, [True] * 10 + [False] * 90
+    many = label_noise(["a"] * 100, ["b"] * 34 + ["a"] * 66, ["a"] * 100, ["b"] * 10 + ["a"] * 90, 10**6).wrong
+    ours = answer_noise(made, real).wrong
+    assert ours.value == pytest.approx(0.24 / 0.9)
+    for end in ("value", "low", "high"):
+        assert getattr(ours, end) == pytest.approx(getattr(many, end), abs=1e-5)
+
+
+def test_a_model_that_is_often_wrong_is_no_witness_against_answers() -> None:
+    found = answer_noise([True] * 60 + [False] * 40, [True] * 45 + [False] * 55)
+    assert found.wrong.value is None
+    assert found.wrong.note.startswith("insufficient: the model is wrong on as many as half of the real rows")
+    assert (found.contradicted.value, found.model_error.value) == (0.6, 0.45)

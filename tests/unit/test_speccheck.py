@@ -101,6 +101,29 @@ def test_labels_are_plain_lines(tmp_path: Path, labels: str, where: str, words: 
     assert words in problem.message
 
 
+ANSWERS = SMALL.replace("labels:", "answer: {about: one word}\n  labels:")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        (f"{SMALL}evaluate: {{judge: {{enabled: true}}}}\n", "evaluate.judge.enabled", "this task gives labels"),
+        (f"{ANSWERS}evaluate: {{judge: {{enabled: true, labelled: 300}}}}\n", "evaluate.judge.labelled", "20 to 299"),
+        (f"{ANSWERS}evaluate: {{judge: {{enabled: true, arms: [real]}}}}\n", "evaluate.judge.arms[0]", "'real' is not"),
+        (f"{ANSWERS}evaluate: {{judge: {{labelled: 19}}}}\n", "evaluate.judge.labelled", "20"),
+    ],
+)
+def test_the_judge_of_answers(tmp_path: Path, text: str, where: str, words: str):
+    problem = only(tmp_path, text)
+    assert problem.where == where
+    assert words in problem.message
+
+
+def test_the_judge_of_answers_may_be_on(tmp_path: Path):
+    assert load(write(tmp_path, f"{ANSWERS}evaluate: {{judge: {{enabled: true}}}}\n")).evaluate.judge.labelled == 100
+    assert not load(write(tmp_path)).evaluate.judge.enabled
+
+
 def test_fewer_seeds_than_two_a_label(tmp_path: Path):
     problem = only(tmp_path, SMALL, ["generate.shots=0", "data.split.seeds=3"])
     assert problem.message == (
