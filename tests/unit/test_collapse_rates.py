@@ -21,7 +21,7 @@ GENERATIONS = 8
 def verdicts(name: str, count: int, *, one_set: bool = False, seed: int = 1, **world: float) -> list[Verdict]:
     sequences, rules = benchmark("sequences"), benchmark("rules")
     toy = next(one for one in sequences.TOYS if one.name == name)
-    toy = sequences.Toy(toy.name, toy.healthy, toy.course, sequences.World(**world))
+    toy = sequences.Toy(toy.kind, sequences.World(**world))
     judged = rules.verdict_of_one_set if one_set else rules.verdict_of
     return [judged(toy.draw(np.random.default_rng([seed, number]), GENERATIONS)) for number in range(count)]
 
