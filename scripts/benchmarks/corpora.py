@@ -103,12 +103,13 @@ class Dealt:
 
     def positions(self, rng: np.random.Generator, modes: Positions) -> Positions:
         """Which texts are dealt for these modes."""
-        found = np.zeros(len(modes), dtype=np.int64)
-        for mode in np.unique(modes):
-            places = np.flatnonzero(modes == mode)
-            while len(self.deck[mode]) < len(places):
+        found, order = np.zeros(len(modes), dtype=np.int64), np.argsort(modes, kind="stable")
+        starts = np.flatnonzero(np.diff(modes[order], prepend=-1))
+        for start, end in zip(starts, [*starts[1:], len(modes)], strict=True):
+            mode, wanted = modes[order[start]], end - start
+            while len(self.deck[mode]) < wanted:
                 self.deck[mode] = np.concatenate([self.deck[mode], rng.permutation(self.members[mode])])
-            found[places], self.deck[mode] = np.split(self.deck[mode], [len(places)])
+            found[order[start:end]], self.deck[mode] = self.deck[mode][:wanted], self.deck[mode][wanted:]
         return found
 
     def weighing(self, weights: Vectors) -> Dealt:
