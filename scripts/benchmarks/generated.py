@@ -2,7 +2,8 @@
 
 The model is trained once on TREC questions. Its texts are drawn once, each with a seed of its own, and sequences are
 dealt from them without return: within a sequence no text comes twice, so its batches are exchangeable as draws of one
-generator are; drawing anew for each sequence would take a hundred times as many texts. Anchors are questions that the model has not learnt.
+generator are; drawing anew for each sequence would take a hundred times as many texts. Anchors are questions that the
+model has not learnt.
 """
 
 from __future__ import annotations
