@@ -105,6 +105,7 @@ def final_report(
         readings=readings(SEALED if sealed else final.gap, diagnosis),
         clusters=bench.data.clusters.described() if bench.data.clusters.found else {},
         controls=_sides(bench, rounds, controls, equal, final, role),
+        used=bench.llm.used,
     )
 
 

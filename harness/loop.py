@@ -27,7 +27,7 @@ from harness.generate import feedback, produce
 from harness.generate.feedback import first_plan
 from harness.generate.prompts import templates_digest
 from harness.labelling import CrossFitted
-from harness.llm.client import open_client
+from harness.llm.client import Llm, open_client
 from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import OTHER, Progress, Watch
@@ -243,15 +243,15 @@ async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
     if not done:
         parents = [bench.data.artefact.id]
 
-        async def make() -> Plan:
+        async def make(_llm: Llm) -> Plan:
             return first_plan(bench.spec, parents)
 
     else:
         last = done[-1]
         parents = [last.report.plan_id, last.scored.artefact]
 
-        async def make() -> Plan:
-            return await steer(bench, last.scored.reports["mixed"], len(done) + 1, parents)
+        async def make(llm: Llm) -> Plan:
+            return await steer(bench, llm, last.scored.reports["mixed"], len(done) + 1, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
 
