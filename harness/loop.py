@@ -240,18 +240,12 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
 
 async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
     """The next plan and its artefact: the first from the spec, a later one from the last dev report."""
-    if not done:
-        parents = [bench.data.artefact.id]
+    parents = [done[-1].report.plan_id, done[-1].scored.artefact] if done else [bench.data.artefact.id]
 
-        async def make(_llm: Llm) -> Plan:
+    async def make(llm: Llm) -> Plan:
+        if not done:
             return first_plan(bench.spec, parents)
-
-    else:
-        last = done[-1]
-        parents = [last.report.plan_id, last.scored.artefact]
-
-        async def make(llm: Llm) -> Plan:
-            return await steer(bench, llm, last.scored.reports["mixed"], len(done) + 1, parents)
+        return await steer(bench, llm, done[-1].scored.reports["mixed"], len(done) + 1, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
 

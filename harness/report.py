@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from eval.slices import AND
 from harness.controlwords import control_lines, control_verdict, nothing_gained
@@ -23,6 +23,9 @@ from harness.reports import FunnelRow, RunReport, Sample
 from harness.roundwords import effects, gains, least_gain, prompt_diffs
 from harness.scorewords import has_answers, named_scores, score_name
 from harness.store import write_json
+
+if TYPE_CHECKING:
+    import jinja2
 
 ARMS = {
     "base": "the model as it comes, without any training on this task",
@@ -106,8 +109,43 @@ def write_report(report: RunReport, folder: Path) -> Path:
 
 def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
     """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
-    import jinja2
     import yaml
+
+    main = main_comparison(report)
+    return (
+        pages()
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            headline=_unbroken(headline)(report),
+            verdict=verdict(main),
+            main=main,
+            metric=main_metric(report),
+            scores=named_scores,
+            dev_scores=list(_dev_scores(report)),
+            arms=ARMS,
+            gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
+            pictures=inline_pictures(PICTURES, pictures),
+            metric_name=partial(score_name, answers=has_answers(report)),
+            funnel_totals=funnel_totals,
+            drop_reasons=drop_reasons,
+            slices=paired_slices(*before_and_after(report)),
+            control_verdict=control_verdict,
+            nothing=nothing_gained(report, main),
+            diffs=prompt_diffs(report),
+            effects=effects(report),
+            gains=gains(report),
+            least=least_gain(report),
+            samples=_samples(report),
+            accepted_share=accepted_share(report),
+            spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
+        )
+    )
+
+
+def pages() -> jinja2.Environment:
+    """What the pages' templates are rendered with: everything is escaped, an unknown name is an error."""
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("harness", "."),
@@ -128,35 +166,14 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
         whole=_unbroken(str),
     )
     environment.tests["in_pair"] = _is_pair
-    main = main_comparison(report)
-    return environment.get_template("report.html.j2").render(
-        r=report,
-        headline=_unbroken(headline)(report),
-        verdict=verdict(main),
-        main=main,
-        metric=main_metric(report),
-        scores=named_scores,
-        dev_scores=list(_dev_scores(report)),
-        arms=ARMS,
-        gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
-        pictures={
-            name: (*PICTURES[name], base64.b64encode(png).decode("ascii"), *_size(png))
-            for name, png in pictures.items()
-        },
-        metric_name=partial(score_name, answers=has_answers(report)),
-        funnel_totals=funnel_totals,
-        drop_reasons=drop_reasons,
-        slices=paired_slices(*before_and_after(report)),
-        control_verdict=control_verdict,
-        nothing=nothing_gained(report, main),
-        diffs=prompt_diffs(report),
-        effects=effects(report),
-        gains=gains(report),
-        least=least_gain(report),
-        samples=_samples(report),
-        accepted_share=accepted_share(report),
-        spec=yaml.safe_dump(dict(report.spec), sort_keys=False, allow_unicode=True, width=100),
-    )
+    return environment
+
+
+def inline_pictures(
+    words: Mapping[str, tuple[str, str]], pictures: Mapping[str, bytes]
+) -> dict[str, tuple[str, str, str, int, int]]:
+    """Name → title, caption, the PNG in base64, width and height in CSS pixels."""
+    return {name: (*words[name], base64.b64encode(png).decode("ascii"), *_size(png)) for name, png in pictures.items()}
 
 
 def summary_lines(report: RunReport) -> list[str]:
