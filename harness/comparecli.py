@@ -128,7 +128,9 @@ def _runs(state: SuiteState) -> list[RunReport]:
 
 
 def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> None:
-    from harness.engine import plan_jobs, run_apart, run_here
+    from dataclasses import replace
+
+    from harness.engine import plan_jobs, run_apart, run_here, shared_limits
     from harness.suiterun import missing
 
     plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)
@@ -147,6 +149,7 @@ def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> Non
     if plan.jobs > 1:
         log = state.store.root / "logs"
         print(f"what they say: {log}")
+        ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]
         run_apart(ordered, make_run, on_end, at_a_time=plan.jobs, log=log, fail_fast=fail_fast)
     else:
         run_here(ordered, make_run, on_end, fail_fast=fail_fast)

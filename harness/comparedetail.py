@@ -14,6 +14,8 @@ from harness.store import Store, read_lines
 from harness.suitespec import BASE
 
 MOST_SLICES = 40
+FEWEST_ITEMS = 10
+"""A slice with fewer items on dev says next to nothing."""
 MOST_ROWS = 6
 """Sample rows of each kind and variant."""
 
@@ -90,7 +92,8 @@ def _funnel(reports: Sequence[RunReport]) -> dict[str, int]:
 
 
 def _slices(names: Sequence[str], finished: Finished) -> list[SliceRow]:
-    """Slices of dev in each variant's best rounds. Items that several seeds scored count once a seed."""
+    """Slices of dev in each variant's best rounds that have enough items. One that several seeds scored counts once a
+    seed."""
     counts: dict[str, dict[str, tuple[float, int]]] = {}
     for name in names:
         for report in finished[name].values():
@@ -100,6 +103,7 @@ def _slices(names: Sequence[str], finished: Finished) -> list[SliceRow]:
     return [
         SliceRow(name, {variant: _mean(values.get(variant, (0.0, 0))) for variant in names})
         for name, values in counts.items()
+        if max(n for _, n in values.values()) >= FEWEST_ITEMS
     ]
 
 

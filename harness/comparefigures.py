@@ -45,6 +45,8 @@ def pareto(found: Comparison) -> bytes | None:
         return None
     scores = [line.score.items.value or 0.0 for line in shown]
     best = frontier(costs, scores)
+    from matplotlib.ticker import MaxNLocator
+
     with canvas(3.4) as (figure, png):
         axes = figure.subplots()
         axes.plot([costs[i] for i in best], [scores[i] for i in best], color=ORANGE, linewidth=1.4, zorder=1)
@@ -64,6 +66,7 @@ def pareto(found: Comparison) -> bytes | None:
             )
         percent_axis(axes, "y")
         axes.margins(x=0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=not paid))
         axes.set_xlabel("US dollars a run needs" if paid else "calls a run needs (nothing is paid for)")
         axes.set_ylabel(score_name(found.metric))
     return png.getvalue()

@@ -21,11 +21,11 @@ ON_TEST = (
 FURTHER = "These test items had been looked at {times} time(s) before: what was chosen by an earlier look fits them."
 HOW = (
     "Differences are paired on the same items. p and detectable allow for items and training seeds (MOVER), adjusted "
-    "(Holm) for {claims} variants."
+    "(Holm) for {claims} variant(s)."
 )
 HOW_ONE = (
-    "Differences are paired on the same items; one seed: p is exact McNemar's, adjusted (Holm) for {claims} variants. "
-    "What another training seed would do is not in it: give the suite at least three."
+    "Differences are paired on the same items; one seed: p is exact McNemar's, adjusted (Holm) for {claims} "
+    "variant(s). What another training seed would do is not in it: give the suite at least three."
 )
 COSTS = (
     "Needed: the answers that a variant's runs stand on, whoever paid; paid: what its runs paid themselves. Wall time "

@@ -78,6 +78,21 @@ def _threads(spec: Spec) -> int:
     return training + (serving if embedded else 0)
 
 
+def shared_limits(spec: Spec, at_a_time: int) -> Spec:
+    """The spec with its part of what its endpoints bear, where so many runs press them together."""
+    shares = {
+        role: limits.model_copy(
+            update={
+                name: max(1, value // at_a_time)
+                for name in ("concurrency", "requests_per_minute", "tokens_per_minute")
+                if (value := getattr(limits, name)) is not None
+            }
+        )
+        for role, limits in spec.runtime.limits.items()
+    }
+    return spec.model_copy(update={"runtime": spec.runtime.model_copy(update={"limits": shares})})
+
+
 def free_memory() -> int | None:
     """Bytes that are free or can be freed; None where the system does not tell."""
     try:

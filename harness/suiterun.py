@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.compare import Comparison, compare_suite
 from harness.comparedetail import detail_of
 from harness.comparepage import write_comparison
-from harness.deliver import report_folder, tracking_uri
+from harness.deliver import report_folder, tracking_alone, tracking_uri
 from harness.engine import Job
 from harness.errors import HarnessError
 from harness.loop import finished
@@ -95,8 +95,9 @@ def show_in_mlflow(state: SuiteState, found: Comparison) -> tuple[str, str]:
     uri, experiment = tracking_uri(tracking, state.store), tracking.experiment or spec.name
     variants = {report.id: name for name, runs in state.finished.items() for report in runs.values()}
     try:
-        label_runs(uri, experiment, found.name, variants)
-        track_suite(found, uri, experiment, report_folder(state.store, found.id))
+        with tracking_alone(state.store):
+            label_runs(uri, experiment, found.name, variants)
+            track_suite(found, uri, experiment, report_folder(state.store, found.id))
     except HarnessError as error:
         return "", str(error)
     return uri, ""
