@@ -30,7 +30,8 @@ def compare(
     suite: Annotated[Path, typer.Argument(help="The suite's YAML file.", show_default=False)],
     overrides: Overrides = None,
     only: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these variants, and the base, which always runs.")
+        str | None,
+        typer.Option(metavar="A,B", help="Only these variants (p-values are adjusted for their number), and the base."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take and what is shared; spend nothing.")

@@ -17,6 +17,7 @@ from harness.deliver import adapters_of
 from harness.embed import SentenceEmbedder
 from harness.errors import DataError
 from harness.machine import device_of, use_threads
+from harness.openings import SUITE
 from harness.progress import Progress, Watch
 from harness.real import read_split
 from harness.records import EvalReport, Example, Prediction, Role
@@ -59,7 +60,7 @@ def _open(suite: LoadedSuite, seed: int, finished: Finished, store: Store, progr
     runs = {one.name: finished[one.name][seed] for one in suite.variants}
     models = {name: _model(suite.arm, name, report) for name, report in runs.items()}
     split = read_split(store.find(runs[BASE].artefacts["split"]))
-    look = f"suite-{digest([suite.name, suite.arm, seed, sorted(report.id for report in runs.values())])[:16]}"
+    look = f"{SUITE}{digest([suite.name, suite.arm, seed, sorted(report.id for report in runs.values())])[:16]}"
     opened = split.test.open(store, look, decision_of(models), reopen)
     kept = _predicted(suite, seed, runs, models, opened.examples, store, progress)
     return Opened(ScoredRun(opened.examples, predictions_of(kept.path)), opened.looks)

@@ -9,8 +9,11 @@ from pathlib import Path
 from factories import make_spec
 from run_cases import finish
 
-from harness.records import Cost
+from harness.compare import Comparison
+from harness.comparedetail import Accepted, Detail, SliceRow
+from harness.records import Cost, Example, Origin
 from harness.reports import RunReport
+from harness.roundwords import PromptDiff
 from harness.store import Store
 from harness.suitefile import LoadedSuite, Variant
 
@@ -61,3 +64,24 @@ def finish_suite(store: Store, right: Right) -> dict[str, dict[int, RunReport]]:
             for seed, count in by_seed.items()
         }
     return out
+
+
+def _row(text: str, label: str = "ALPHA") -> Example:
+    return Example(f"syn-{text[:4]}", text, label, {}, Origin.SYNTHETIC)
+
+
+def make_detail(found: Comparison) -> Detail:
+    """What the runs of `found` might show side by side, some of it markup."""
+    names = [line.variant for line in found.lines]
+    return Detail(
+        seed=0,
+        funnels={name: {"planned": 100, "accepted": 40 + place} for place, name in enumerate(names)},
+        stages=("planned", "accepted"),
+        slices=(SliceRow("length=<i>long", {name: (0.5 + 0.1 * place, 40) for place, name in enumerate(names)}),),
+        slices_left_out=3,
+        accepted=(
+            Accepted("better", 2, 1, 1, 38, (_row("<script>alert(1)</script>"),), (_row("gone"),),
+                     ((_row("kept"), _row("kept", "BETA")),)),
+        ),
+        prompts={"better": (PromptDiff("ALPHA", ((" ", "same line"), ("-", "<old>"), ("+", "<new>"))),)},
+    )  # fmt: skip

@@ -6,38 +6,16 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from suite_cases import finish_suite, make_suite
+from suite_cases import finish_suite, make_detail, make_suite
 
 from harness.compare import Comparison, compare_suite
-from harness.comparedetail import Accepted, Detail, SliceRow
+from harness.comparedetail import Detail
 from harness.comparefigures import compare_figures, frontier
 from harness.comparepage import render_comparison, write_comparison
 from harness.errors import StoreError
-from harness.records import Example, Origin
-from harness.roundwords import PromptDiff
 from harness.store import Store, read_json
 
 RIGHT = {"base": {0: 70, 1: 72}, "better": {0: 90, 1: 93}, "<b>bold": {0: 69, 1: 72}}
-
-
-def row(text: str, label: str = "ALPHA") -> Example:
-    return Example(f"syn-{text[:4]}", text, label, {}, Origin.SYNTHETIC)
-
-
-def make_detail(found: Comparison) -> Detail:
-    names = [line.variant for line in found.lines]
-    return Detail(
-        seed=0,
-        funnels={name: {"planned": 100, "accepted": 40 + place} for place, name in enumerate(names)},
-        stages=("planned", "accepted"),
-        slices=(SliceRow("length=<i>long", {name: (0.5 + 0.1 * place, 40) for place, name in enumerate(names)}),),
-        slices_left_out=3,
-        accepted=(
-            Accepted("better", 2, 1, 1, 38, (row("<script>alert(1)</script>"),), (row("gone"),),
-                     ((row("kept"), row("kept", "BETA")),)),
-        ),
-        prompts={"better": (PromptDiff("ALPHA", ((" ", "same line"), ("-", "<old>"), ("+", "<new>"))),)},
-    )  # fmt: skip
 
 
 @pytest.fixture
