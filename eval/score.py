@@ -274,6 +274,33 @@ def pooled_paired_difference(
     return with_seed_noise(items, [one if np.isfinite(one) else None for one in per_run], finite)
 
 
+def pooled_score(runs: Sequence[ScoredRun], arm: str, metric: Metric, resamples: int, seed: int) -> Pooled:
+    """The score of an arm averaged over several runs (training seeds), item noise and seed noise kept apart.
+
+    One run and accuracy: Wilson's interval over its items. Raises ValueError as `pooled_paired_difference` does.
+    """
+    if not runs:
+        nothing = insufficient("no runs", 0)
+        return Pooled(nothing, nothing, (), None)
+    counts = run_counts(metric, runs, (arm,))
+    per_run = [float(one) for one in counts.scores(counts.rows.sum(axis=0))[..., 0]]
+    largest = max(runs, key=lambda run: len(run.examples))
+    right = rights(largest.examples, largest.arm(arm))
+    plain = wilson(int(right.sum()), len(right))
+    if len(runs) == 1 and metric == "accuracy":
+        return with_seed_noise(plain, per_run, per_run)
+    items = paired_bootstrap(
+        lambda sums: counts.scores(sums)[..., 0].mean(axis=-1),
+        counts.rows,
+        resamples=resamples,
+        seed=seed,
+        stand_in=replace(plain, note="the interval is Wilson's for the accuracy in the largest run"),
+        corrected=metric != "macro_f1" or not _rare_labels([run.examples for run in runs]),
+    )
+    finite = [one for one in per_run if np.isfinite(one)]
+    return with_seed_noise(items, [one if np.isfinite(one) else None for one in per_run], finite)
+
+
 def _stand_in(runs: Sequence[ScoredRun], a: str, b: str) -> Estimate:
     """The interval of the run with the most items, for runs that all give the same value in every resample."""
     largest = max(runs, key=lambda run: len(run.examples))

@@ -20,6 +20,7 @@ from eval.powered import powered_mean
 from harness.bench import Bench
 from harness.decisions import judge_identity
 from harness.filters.judge import Grade, Item, grade_within_budget, measured, retested
+from harness.llm.noted import Noted, read_calls, write_calls
 from harness.llm.wire import public_url
 from harness.records import Example, Prediction, Role, Status
 from harness.reports import JudgedAnswers
@@ -131,9 +132,8 @@ async def _ratings(
     }
     parents = {"split": bench.data.artefact.id}
     ident, _ = bench.store.id_of(STAGE, VERSION, inputs, parents, bench.spec.seed)
-    found: Ratings | None = None
+    found, llm, spec = None, Noted(bench.llm), bench.spec
     if ident not in bench.store:
-        llm, spec = bench.llm, bench.spec
         with bench.watch.stage("judging", f"judge answers, {name}", len(items) + len(twice)) as advance:
             first = await grade_within_budget(list(items.values()), llm, spec, on_call=advance)
             again = await grade_within_budget([items[one] for one in twice], llm, spec, sample=1, on_call=advance)
@@ -143,8 +143,10 @@ async def _ratings(
         if found is None:
             raise AssertionError("the answers' grades were neither in the store nor asked for")
         write_json(folder / "ratings.json", Ratings, found)
+        write_calls(folder, llm)
 
     kept = bench.store.once(STAGE, VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed)
+    bench.llm.use(read_calls(kept.path))
     return read_json(kept / "ratings.json", Ratings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,10 +25,16 @@ from harness.voting import CrossVoters, Voters
 
 
 class Spender(Llm, Protocol):
-    """The LLM client, and what this run has spent so far (earlier processes included)."""
+    """The LLM client. `spent` is what this run has paid so far (earlier processes included), `used` what the answers
+    that it was told to `use` cost, whoever paid for them."""
 
     @property
     def spent(self) -> Cost: ...
+
+    @property
+    def used(self) -> Cost: ...
+
+    def use(self, keys: Iterable[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

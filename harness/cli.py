@@ -1,7 +1,7 @@
-"""`harness`: init · validate · plan · run · collapse · show · report · export · track: what people type at.
+"""`harness`: init · validate · plan · run · compare · collapse · show · report · export · track: what people type at.
 
-`harness collapse …` is in `collapsecli.py`. Heavy imports stand inside the commands: `harness --help` loads neither
-torch nor mlflow.
+`harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`. Heavy imports stand inside commands:
+`harness --help` loads neither torch nor mlflow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import typer
 from typer.core import TyperGroup
 
 from harness.collapsecli import collapse
+from harness.comparecli import compare
 from harness.errors import HarnessError
-from harness.options import File, Overrides, seed_numbers
+from harness.options import File, Overrides, reason_given, seed_numbers
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ app = typer.Typer(
 )
 
 app.add_typer(collapse, name="collapse")
+app.command()(compare)
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
 DEFAULT_STORE = Path("runs")
-LONGEST_REASON = 300
 
 
 @app.command()
@@ -111,7 +112,7 @@ def run(
     """Run the closed loop, or go on with it, or read it if it is finished."""
     from harness.specfile import load
 
-    reason = _reason(reopen)
+    reason = reason_given(reopen)
     if seeds is None:
         _run(load(file, overrides or ()), file, reason)
         return
@@ -246,17 +247,6 @@ def _print_pooled(pooled: Replicates, page: Path) -> None:
     for line in pooled_lines(pooled):
         print(printable(line))
     print(f"pooled: {page}")
-
-
-def _reason(text: str | None) -> str:
-    """The reason for a further look at test items on one line, "" where none is asked for."""
-    reason = " ".join(printable(text or "").split())
-    if text is not None and not 0 < len(reason) <= LONGEST_REASON:
-        raise HarnessError(
-            f"--reopen-test {reason[:100]!r}: say in 1 to {LONGEST_REASON} characters why these test items have to be "
-            'looked at again, e.g. --reopen-test "comparison of three filters, all decided beforehand".'
-        )
-    return reason
 
 
 def main() -> None:

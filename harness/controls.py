@@ -17,6 +17,7 @@ from harness.decisions import keep_plan, steer
 from harness.errors import DataError
 from harness.filters import TABLE
 from harness.generate.feedback import first_plan
+from harness.llm.client import Llm
 from harness.records import Comparison, Estimate, EvalReport, Example, Plan, Role
 from harness.reports import ControlReport
 from harness.rounds import harvest, resieve
@@ -113,10 +114,10 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
 async def _plan(
     bench: Bench, number: int, parents: Sequence[str], dev: Sequence[EvalReport], *, wrong_names: bool
 ) -> tuple[Plan, str]:
-    async def make() -> Plan:
+    async def make(llm: Llm) -> Plan:
         if not dev:
             return first_plan(bench.spec, parents)
-        return await steer(bench, dev[-1], number, parents, wrong_names=wrong_names)
+        return await steer(bench, llm, dev[-1], number, parents, wrong_names=wrong_names)
 
     return await keep_plan(bench, number, parents, make, wrong_names=wrong_names)
 

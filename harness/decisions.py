@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import cells
-from harness.bench import Bench
+from harness.bench import Bench, Spender
 from harness.cells import CellTagger, Column
 from harness.embed import Embedder
 from harness.errors import BudgetError
@@ -17,6 +17,7 @@ from harness.filters.leakage import overlaps
 from harness.generate import feedback
 from harness.generate.feedback import next_plan
 from harness.llm.client import Llm
+from harness.llm.noted import Noted, read_calls, write_calls
 from harness.progress import Watch
 from harness.real import RealData
 from harness.records import DevReport, EvalReport, Example, Plan, Role
@@ -27,7 +28,9 @@ from harness.store import Store, read_json, write_json
 GATE_VERSION = 1
 
 
-async def with_cells(spec: Spec, data: RealData, embedder: Embedder, llm: Llm, store: Store, watch: Watch) -> RealData:
+async def with_cells(
+    spec: Spec, data: RealData, embedder: Embedder, llm: Spender, store: Store, watch: Watch
+) -> RealData:
     """The data with the matrix's dimensions as slices of every role (test: by `data.tagged`, once it is opened).
 
     Seeds are tagged once and kept. The split stays as it is, so that who tags cannot move an item. Raises
@@ -45,12 +48,15 @@ async def with_cells(spec: Spec, data: RealData, embedder: Embedder, llm: Llm, s
         tree = spec.model_dump(mode="json")
         inputs |= {"judge": judge_identity(spec), "noun": spec.task.noun, "budget": tree["budget"]}
     ident, _ = store.id_of("cells", cells.VERSION, inputs, parents, spec.seed)
-    columns = () if ident in store else await _columns(spec, seeds, embedder, llm, watch)
+    noted = Noted(llm)
+    columns = () if ident in store else await _columns(spec, seeds, embedder, noted, watch)
 
     def build(folder: Path) -> None:
         write_json(folder / "columns.json", tuple[Column, ...], columns)
+        write_calls(folder, noted)
 
     kept = store.once("cells", cells.VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
+    llm.use(read_calls(kept.path))
     tagger = CellTagger(
         read_json(kept / "columns.json", tuple[Column, ...]),
         {one.name: cells.values_of(one) for one in cells.by_opening(spec)},
@@ -95,7 +101,7 @@ async def _tagged(
 
 
 async def gate_of(
-    spec: Spec, seeds: Sequence[Example], split: str, llm: Llm, store: Store, watch: Watch
+    spec: Spec, seeds: Sequence[Example], split: str, llm: Spender, store: Store, watch: Watch
 ) -> GateReport | None:
     """The judge's gate, opened once and kept: a resumed run must not decide anew. None where the judge is off."""
     if not spec.filters.judge.enabled:
@@ -108,11 +114,11 @@ async def gate_of(
         "budget": tree["budget"],
     }
     ident, _ = store.id_of("gate", GATE_VERSION, inputs, {"split": split}, spec.seed)
-    report: GateReport | None = None
+    report, noted = None, Noted(llm)
     if ident not in store:
         with watch.stage("judging", "judge's gate", gate_calls(len(seeds), spec)) as advance:
             try:
-                report = await open_gate(seeds, llm, spec, advance)
+                report = await open_gate(seeds, noted, spec, advance)
             except BudgetError as error:
                 watch.note(str(error))
                 report = closed_gate("the budget ended before its gate was through")
@@ -121,8 +127,10 @@ async def gate_of(
         if report is None:
             raise AssertionError("the gate was neither in the store nor opened")
         write_json(folder / "gate.json", GateReport, report)
+        write_calls(folder, noted)
 
     kept = store.once("gate", GATE_VERSION, build, inputs=inputs, parents={"split": split}, seed=spec.seed)
+    llm.use(read_calls(kept.path))
     return read_json(kept / "gate.json", GateReport)
 
 
@@ -131,7 +139,12 @@ def judge_identity(spec: Spec) -> dict[str, object]:
 
 
 async def keep_plan(
-    bench: Bench, number: int, parents: Sequence[str], make: Callable[[], Awaitable[Plan]], *, wrong_names: bool = False
+    bench: Bench,
+    number: int,
+    parents: Sequence[str],
+    make: Callable[[Llm], Awaitable[Plan]],
+    *,
+    wrong_names: bool = False,
 ) -> tuple[Plan, str]:
     """The plan of round `number`, made once from its parents and kept: a resumed run must not ask the critic anew.
 
@@ -143,19 +156,22 @@ async def keep_plan(
         inputs |= {**bench.section("feedback"), "critic": critic, "wrong_names": wrong_names}
     named = {f"parent {index}": parent for index, parent in enumerate(parents)}
     ident, _ = bench.store.id_of("plan", feedback.VERSION, inputs, named, bench.spec.seed)
-    plan = await make() if ident not in bench.store else None
+    noted = Noted(bench.llm)
+    plan = await make(noted) if ident not in bench.store else None
 
     def build(folder: Path) -> None:
         if plan is None:
             raise AssertionError("the plan was neither in the store nor made")
         write_json(folder / "plan.json", Plan, plan)
+        write_calls(folder, noted)
 
     kept = bench.store.once("plan", feedback.VERSION, build, inputs=inputs, parents=named, seed=bench.spec.seed)
+    bench.llm.use(read_calls(kept.path))
     return read_json(kept / "plan.json", Plan), kept.id
 
 
 async def steer(
-    bench: Bench, report: EvalReport, number: int, parents: Sequence[str], *, wrong_names: bool = False
+    bench: Bench, llm: Llm, report: EvalReport, number: int, parents: Sequence[str], *, wrong_names: bool = False
 ) -> Plan:
     """The dev report, and nothing else of dev, becomes the plan of round `number`.
 
@@ -175,7 +191,7 @@ async def steer(
         bench.spec,
         number,
         parents,
-        bench.llm,
+        llm,
         overlap,
         wrong_names=wrong_names,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.generations import GenerationsReport
+from harness.locks import held
 from harness.reports import RunReport
 from harness.spec import Spec, Tracking
-from harness.store import Store, digest
+from harness.store import LOCKS, Store, digest
 
 TRACKED = "tracked"
 ADAPTER = "adapter/"
@@ -52,19 +54,31 @@ def track_report(report: RunReport, store: Store, tracking: Tracking, *, again: 
     if not again and marker.exists() and marker.read_bytes() == stamp:
         return uri
     adapters = {arm: store.find(ident).path for arm, ident in adapters_of(report).items()}
-    track(
-        report,
-        uri=uri,
-        experiment=tracking.experiment or report.name,
-        report_folder=report_folder(store, report.id),
-        adapters=adapters,
-        datasets={each.dataset: store.find(each.dataset).path for each in report.rounds},
-        prompts=prompt_texts(),
-    )
+    with tracking_alone(store):
+        track(
+            report,
+            uri=uri,
+            experiment=tracking.experiment or report.name,
+            report_folder=report_folder(store, report.id),
+            adapters=adapters,
+            datasets={each.dataset: store.find(each.dataset).path for each in report.rounds},
+            prompts=prompt_texts(),
+        )
     # Without the marker the next run only asks MLflow once more.
     with suppress(OSError):
         marker.write_bytes(stamp)
     return uri
+
+
+@contextmanager
+def tracking_alone(store: Store) -> Generator[None]:
+    """One process of a store at a time shows things in MLflow: another one would take a run that is being logged for
+    one that was interrupted."""
+    with ExitStack() as stack:
+        # A store that cannot be written to any more may be looked at all the same.
+        with suppress(OSError):
+            stack.enter_context(held(store.root / LOCKS / "mlflow.lock"))
+        yield
 
 
 def prompt_texts() -> dict[str, str]:
@@ -95,7 +109,8 @@ def deliver_generations(report: GenerationsReport, spec: Spec, store: Store) -> 
         from harness.tracking import track_generations
 
         uri = tracking_uri(tracking, store)
-        track_generations(report, uri=uri, experiment=tracking.experiment or report.name, report_folder=folder)
+        with tracking_alone(store):
+            track_generations(report, uri=uri, experiment=tracking.experiment or report.name, report_folder=folder)
     except HarnessError as error:
         return page, "", str(error)
     return page, uri, ""

@@ -112,6 +112,7 @@ async def final_report(
         controls=_sides(bench, rounds, controls, equal, final, role),
         collapse=probe_report(bench, [one.probe for one in rounds], rounds[-1].harvest),
         judged=judged,
+        used=bench.llm.used,
     )
 
 

@@ -106,7 +106,7 @@ def forecast(spec: Spec, items: Sequence[Item] = ()) -> Forecast:
             Limit("tokens", budget.tokens, _tokens(expected), _tokens(most)),
             Limit("usd", budget.usd, expected.usd, most.usd),
         ),
-        trainings=_trainings(spec),
+        trainings=trainings(spec),
         steps=_steps(spec),
         notes=tuple(_notes(spec, rehearsal, len(items))),
     )
@@ -125,7 +125,8 @@ def _tokens(cost: Cost) -> int:
     return cost.prompt_tokens + cost.completion_tokens
 
 
-def _trainings(spec: Spec) -> dict[str, int]:
+def trainings(spec: Spec) -> dict[str, int]:
+    """How many adapters a run of the spec trains, and for what."""
     rounds, rule, arms = spec.stop.max_rounds, spec.filters.consistency, spec.evaluate.arms
     out = {"labellers, on folds of the seeds": rule.folds} if rule.enabled else {}
     passes = rule.passes * rule.pass_folds * rule.enabled

@@ -27,7 +27,7 @@ from harness.generate import feedback, produce
 from harness.generate.feedback import first_plan
 from harness.generate.prompts import templates_digest
 from harness.labelling import CrossFitted
-from harness.llm.client import open_client
+from harness.llm.client import Llm, open_client
 from harness.machine import device_of, use_threads
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.probe import ask_probe, probe_verdict
@@ -245,18 +245,12 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
 
 async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
     """The next plan and its artefact: the first from the spec, a later one from the last dev report."""
-    if not done:
-        parents = [bench.data.artefact.id]
+    parents = [done[-1].report.plan_id, done[-1].scored.artefact] if done else [bench.data.artefact.id]
 
-        async def make() -> Plan:
+    async def make(llm: Llm) -> Plan:
+        if not done:
             return first_plan(bench.spec, parents)
-
-    else:
-        last = done[-1]
-        parents = [last.report.plan_id, last.scored.artefact]
-
-        async def make() -> Plan:
-            return await steer(bench, last.scored.reports["mixed"], len(done) + 1, parents)
+        return await steer(bench, llm, done[-1].scored.reports["mixed"], len(done) + 1, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
 

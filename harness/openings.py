@@ -23,6 +23,8 @@ from harness.reports import Opening
 from harness.store import MANIFEST, Store, adapter, canonical, dumps
 
 RECORD, LOCK = "openings.jsonl", "openings.lock"
+SUITE = "suite-"
+"""Looks of a suite, which opens the items for all of its variants together, begin like this."""
 UNKNOWN = "an unknown run"
 """Stands for a run that looked and is not on record."""
 MOST_DIFFERENCES = 6
@@ -99,6 +101,8 @@ def looks(store: Store, test: str) -> tuple[Opening, ...]:
 
 def differences(store: Store, run: str, identity: Mapping[str, object]) -> str:
     """In words, how `identity`, which makes the run that asks, differs from what made the earlier run `run`."""
+    if run.startswith(SUITE):
+        return "It was a suite, which opened them for all of its variants together"
     if run not in store.ids("run"):
         return "What it ran is not in the store, because it never finished"
     before, now = _flat(store.manifest(run).inputs), _flat(json.loads(canonical(identity)))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import HarnessError
+from harness.plaintext import printable
 
 File = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
 Overrides = Annotated[
@@ -26,3 +27,17 @@ def seed_numbers(text: str) -> list[int]:
             "e.g. 0,1,2."
         )
     return numbers
+
+
+LONGEST_REASON = 300
+
+
+def reason_given(text: str | None) -> str:
+    """The reason for a further look at test items on one line, "" where none is asked for. Raises `HarnessError`."""
+    reason = " ".join(printable(text or "").split())
+    if text is not None and not 0 < len(reason) <= LONGEST_REASON:
+        raise HarnessError(
+            f"--reopen-test {reason[:100]!r}: say in 1 to {LONGEST_REASON} characters why these test items have to be "
+            'looked at again, e.g. --reopen-test "comparison of three filters, all decided beforehand".'
+        )
+    return reason

@@ -58,7 +58,7 @@ def pooled_verdict(one: PooledDifference) -> str:
     total, name = one.pooled.total, f"{one.a} − {one.b}"
     if total.value is None or total.low is None or total.high is None:
         return f"{name}: not known, {total.note or 'there is no interval'}."
-    figure = f"{_points(total.value)} points [{_points(total.low)}, {_points(total.high)}]"
+    figure = f"{points_of(total.value)} points [{points_of(total.low)}, {points_of(total.high)}]"
     sure = one.p_holm is not None and one.p_holm <= 0.05
     if total.low > 0 or total.high < 0:
         which = "more" if total.low > 0 else "less"
@@ -72,13 +72,13 @@ def _row(one: PooledDifference) -> tuple[str, ...]:
     items, total = one.pooled.items, one.pooled.total
     return (
         f"{one.a} − {one.b}",
-        _points(items.value),
-        _ends(items),
-        _ends(total),
-        _p(one.p_value),
-        _p(one.p_holm),
+        points_of(items.value),
+        span_of(items),
+        span_of(total),
+        p_words(one.p_value),
+        p_words(one.p_holm),
         "–" if one.detectable is None else f"{100 * one.detectable:.1f}",
-        " ".join(map(_points, one.pooled.per_run)),
+        " ".join(map(points_of, one.pooled.per_run)),
     )
 
 
@@ -90,17 +90,20 @@ def _pairs(pairs: Iterable[tuple[int | None, int | None]]) -> str:
     return ", ".join(" / ".join("–" if each is None else f"{each:,}" for each in pair) for pair in pairs)
 
 
-def _ends(one: Estimate) -> str:
-    return "–" if one.low is None or one.high is None else f"{_points(one.low)} to {_points(one.high)}"
+def span_of(one: Estimate) -> str:
+    """`+1.0 to +3.2`, in points"""
+    return "–" if one.low is None or one.high is None else f"{points_of(one.low)} to {points_of(one.high)}"
 
 
 def _share(one: Estimate) -> str:
     return ", ".join("–" if end is None else f"{end:.2f}" for end in (one.low, one.high))
 
 
-def _p(value: float | None) -> str:
+def p_words(value: float | None) -> str:
+    """`.012`, `< .001`, or a dash"""
     return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
-def _points(value: float | None) -> str:
+def points_of(value: float | None) -> str:
+    """`+3.2` for .032"""
     return "–" if value is None else f"{100 * value:+.1f}"

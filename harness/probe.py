@@ -69,7 +69,9 @@ async def _batch(bench: Bench, round_: int, batch: int) -> tuple[str, ...]:
         write_lines(folder / "failures.jsonl", ParseFailure, [one for each in answered for one in each.failures])
 
     kept = bench.store.once("probe", VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed)
-    texts = [one.example.text for one in read_lines(kept / "candidates.jsonl", Candidate)]
+    candidates = read_lines(kept / "candidates.jsonl", Candidate)
+    bench.llm.use(one.call for one in (*candidates, *read_lines(kept / "failures.jsonl", ParseFailure)))
+    texts = [one.example.text for one in candidates]
     return tuple(text for text in texts if normalise(text))
 
 

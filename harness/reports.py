@@ -247,7 +247,9 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """A finished run: the rounds, and the one scoring of the sealed test split. `openings` are all looks at its test
-    items up to and with its own; none where it left them sealed."""
+    items up to and with its own; none where it left them sealed. `cost` is what the run paid; `used` is what the
+    answers that it stands on cost, those that an earlier run had paid for included, so that it is the same in whatever
+    order runs share a store."""
 
     id: str
     name: str
@@ -276,3 +278,4 @@ class RunReport:
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])
     collapse: ProbeReport | None = None
     judged: tuple[JudgedAnswers, ...] = ()
+    used: Cost = field(default_factory=Cost)

@@ -21,6 +21,8 @@ from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
 from harness.labelling import CrossTrained, cross_train, labeller
+from harness.llm.client import Llm
+from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
 from harness.reports import Calibration, FilterWorth
 from harness.spec import Spec
@@ -173,12 +175,14 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     artefact = bench.store.once(
         "candidates", produce.VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed
     )
+    candidates = tuple(read_lines(artefact / "candidates.jsonl", Candidate))
     failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
+    bench.llm.use(one.call for one in (*candidates, *failures))
     return Wave(
         artefact.id,
         plan.round,
         tuple(quotas),
-        tuple(read_lines(artefact / "candidates.jsonl", Candidate)),
+        candidates,
         failures,
         any(failure.reason == produce.NOT_ASKED for failure in failures),
     )
@@ -236,10 +240,10 @@ async def _sieve(
     if cross is not None:
         parents |= {f"self-trained {index}": ident for index, ident in enumerate(cross.adapters)}
     ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
-    sieved, worth, calibration = Sieved((), ()), (), None
+    sieved, worth, calibration, noted = Sieved((), ()), (), None, Noted(bench.llm)
     if ident not in bench.store:
         with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
-            context = _context(bench, waves, plans, cross)
+            context = _context(bench, noted, waves, plans, cross)
             sieved = await sieve(filters, context, lambda _name, _left: advance(1))
             worth = tuple(found for item in filters if (found := item.worth(context)))
             if spec.filters.duplicates.enabled:
@@ -251,8 +255,10 @@ async def _sieve(
         write_lines(folder / "accepted.jsonl", Example, sieved.accepted)
         write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
         write_json(folder / "calibration.json", _Calibrated, _Calibrated(calibration))
+        write_calls(folder, noted)
 
     artefact = bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
+    bench.llm.use(read_calls(artefact.path))
     return Harvest(
         tuple(waves),
         Sieved(
@@ -268,7 +274,7 @@ async def _sieve(
 
 
 def _context(
-    bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
+    bench: Bench, llm: Llm, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
 ) -> Context:
     by_wave = [wave.candidates for wave in waves]
     says: Labeller | None = None
@@ -292,7 +298,7 @@ def _context(
         labeller=says,
         difficulty=difficulty,
         votes=votes,
-        llm=bench.llm,
+        llm=llm,
         gate=bench.gate,
         surplus={plan.round: plan.surplus for plan in plans if plan.surplus},
     )

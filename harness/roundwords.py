@@ -69,13 +69,14 @@ def prompt_diffs(report: RunReport) -> dict[int, list[PromptDiff]]:
         found = [
             PromptDiff(label, lines)
             for label, text in after.prompts.items()
-            if (lines := _diff(before.prompts.get(label, ""), text))
+            if (lines := line_diff(before.prompts.get(label, ""), text))
         ]
         out[after.round] = found
     return out
 
 
-def _diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
+def line_diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
+    """(" ", "+" or "-", line) of two texts; nothing where they are equal."""
     if before == after:
         return ()
     lines = difflib.ndiff(before.splitlines(), after.splitlines())

@@ -21,11 +21,22 @@ from harness.speccheck import NEEDS_POOL, Site, check
 from harness.specwords import Finding, fill_sections, findings, looks_secret
 from harness.yamlfile import Document, Key, dotted, parse, read_text, to_yaml
 
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value that is put at a key; `name` is what problems with it are called, `value` what `yamlfile.parse` read."""
+
+    name: str
+    key: tuple[str, ...]
+    value: Document
+
+
 _PART = re.compile(r'(?:"([^"]*)"|([^\s."=\[\]]+))([.=])')
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Spec:
-    """The spec in a YAML file, after `--set` overrides such as `stop.max_rounds=3` or `evaluate.arms=[seeds, mixed]`.
+def load(path: Path, overrides: Sequence[str | Override] = ()) -> Spec:
+    """The spec in a YAML file, after `--set` overrides such as `stop.max_rounds=3` or `evaluate.arms=[seeds, mixed]`,
+    in order.
 
     An override's value is YAML and replaces what stands at its key, which need not be in the file; a part
     of the key that holds dots or blanks stands in double quotes: `matrix.label_weights."very good"=2`.
@@ -41,7 +52,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Spec:
         raise SpecError(str(path), [Problem("", f"{what}; a spec begins with `name: …` (see `harness init`)", 1)])
     draft = _Draft(document)
     for override in overrides:
-        draft.override(override)
+        if isinstance(override, Override):
+            draft.put(override.key, override.value, override.name)
+        else:
+            draft.override(override)
     tree = _with_arms(fill_sections(document.value))
     draft.add(value_lists(tree, document.raw))
     spec, broken = _validate(tree, draft)
@@ -119,9 +133,9 @@ class _Draft:
         if parsed.problems:
             self.problems.extend(Problem(name, problem.message) for problem in parsed.problems)
             return
-        self._put(key, parsed, name)
+        self.put(key, parsed, name)
 
-    def _put(self, key: tuple[str, ...], parsed: Document, name: str) -> None:
+    def put(self, key: tuple[str, ...], parsed: Document, name: str) -> None:
         tree = self.document.value
         for depth, part in enumerate(key[:-1], start=1):
             if tree.get(part) is None:
@@ -151,6 +165,15 @@ class _Draft:
             if key[:length] in self.document.lines:
                 return Problem(dotted(key), message, self.document.lines[key[:length]])
         return Problem(dotted(key), message)
+
+
+def split_key(text: str) -> tuple[str, ...]:
+    """The parts of a dotted key as `--set` takes it; none where the text has another form.
+
+    >>> split_key('matrix.label_weights."very good"')
+    ('matrix', 'label_weights', 'very good')
+    """
+    return _split_override(f"{text}=")[0]
 
 
 def _split_override(text: str) -> tuple[tuple[str, ...], str]:

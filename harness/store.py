@@ -16,8 +16,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,9 +26,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StoreError
+from harness.locks import held, is_held
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
+LOCKS = "locks"
 PART = ".part-"
 LEFTOVER_AGE_S = 3600
 """A younger half-written folder may belong to a run that is still going on."""
@@ -153,22 +156,40 @@ class Store:
         """Return the artefact of these inputs; if there is none yet, let `build` fill a folder and keep it.
 
         `build` gets an empty temporary folder. Only when it returns are the files hashed, synced and renamed into
-        place in one step, so a kill leaves either nothing or the whole artefact.
+        place in one step, so a kill leaves either nothing or the whole artefact. Of several processes that want the
+        same artefact one builds it; the others wait and find it.
         """
         ident, key = self.id_of(stage, version, inputs, parents or {}, seed)
         final = self._folder(ident)
         if ident in self:
             return Artefact(ident, final, built=False)
+        with self._alone(ident):
+            if ident in self:
+                return Artefact(ident, final, built=False)
+            self._build(build, final, Manifest(ident, stage, version, key, inputs, parents or {}, seed, {}))
+        return Artefact(ident, final, built=True)
+
+    @contextmanager
+    def _alone(self, ident: str) -> Generator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self._lock(ident)))
+            except OSError as error:
+                raise self._cannot_write(ident, error) from error
+            yield
+
+    def _build(self, build: Callable[[Path], object], final: Path, plain: Manifest) -> None:
+        """Let `build` fill a temporary folder and move it to `final`; `plain` is its manifest without the files."""
+        ident = plain.id
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=PART, dir=final.parent))
+            work = Path(tempfile.mkdtemp(prefix=f"{PART}{ident}-", dir=final.parent))
         except OSError as error:
             raise self._cannot_write(ident, error) from error
         try:
             build(work)
             files = {path.relative_to(work).as_posix(): file_digest(path) for path in _files(work)}
-            manifest = Manifest(ident, stage, version, key, inputs, parents or {}, seed, files)
-            write_json(work / MANIFEST, Manifest, manifest)
+            write_json(work / MANIFEST, Manifest, replace(plain, files=files))
             _sync(work)
             self._move(work, final)
         except OSError as error:
@@ -177,7 +198,6 @@ class Store:
             raise self._cannot_write(ident, error) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return Artefact(ident, final, built=True)
 
     def _move(self, work: Path, final: Path) -> None:
         """Put a finished folder in place; if another process was first, its artefact stays."""
@@ -195,6 +215,8 @@ class Store:
             folder
             for folder in sorted((self.root / "artefacts").glob(f"*/{PART}*"))
             if folder.exists() and folder.stat().st_mtime < young
+            # A long training may take longer than that.
+            if not is_held(self._lock(folder.name.removeprefix(PART).rpartition("-")[0]))
         ]
         for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
@@ -245,6 +267,9 @@ class Store:
         yield from sorted(
             path.parent.name for path in (self.root / "artefacts").glob(pattern) if not path.parent.name.startswith(".")
         )
+
+    def _lock(self, ident: str) -> Path:
+        return self.root / LOCKS / f"{ident}.lock"
 
     def _folder(self, ident: str) -> Path:
         stage = ident.rsplit("-", 1)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.bench import Spender
@@ -26,6 +26,13 @@ class TimedLlm:
     @property
     def spent(self) -> Cost:
         return self._llm.spent
+
+    @property
+    def used(self) -> Cost:
+        return self._llm.used
+
+    def use(self, keys: Iterable[str]) -> None:
+        self._llm.use(keys)
 
     def key(self, request: Request) -> str:
         return self._llm.key(request)

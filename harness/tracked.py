@@ -113,6 +113,8 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     values |= {
         "final/cost/usd": report.cost.usd,
         "final/cost/calls": report.cost.calls,
+        "final/used/usd": report.used.usd,
+        "final/used/calls": report.used.calls,
         "final/best_round": report.best_round,
     }
     drawn = sum(each.generated for each in report.rounds)

@@ -80,6 +80,15 @@ def init_store(uri: str) -> None:
         _client(uri).search_experiments(max_results=1)
 
 
+@contextmanager
+def connected(uri: str, what: str) -> Generator[MlflowClient]:
+    """A client of the tracking store. Raises `StoreError` for whatever goes wrong with MLflow inside; `what` is what
+    `harness track` would be told to repeat it."""
+    with _reachable(uri, what):
+        _prepare(uri)
+        yield _client(uri)
+
+
 def track(
     report: RunReport,
     *,
@@ -100,10 +109,8 @@ def track(
     content = adapter(RunReport).dump_python(report, mode="json")
     stamp = digest({"layout": LAYOUT, "report": content, "prompts": dict(prompts)})
     view = _View(report, stamp, params(report, prompts))
-    with _reachable(uri, report.id):
-        _prepare(uri)
-        client = _client(uri)
-        place = _experiment(client, uri, experiment)
+    with connected(uri, report.id) as client:
+        place = experiment_id(client, uri, experiment)
         done = _sweep(client, place, view)
         if done is not None:
             return done
@@ -125,13 +132,11 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
     stamp = digest({"layout": LAYOUT, "report": adapter(GenerationsReport).dump_python(report, mode="json")})
     start = milliseconds(report.started)
     end = start + round(1000 * sum(report.seconds.values()))
-    with _reachable(uri, report.id):
+    with connected(uri, report.id) as client:
         from mlflow.entities import Metric, Param
 
-        _prepare(uri)
-        client = _client(uri)
-        place = _experiment(client, uri, experiment)
-        known = {run.data.tags.get("variant"): run for run in _runs_of(client, place, report.id)}
+        place = experiment_id(client, uri, experiment)
+        known = {run.data.tags.get("variant"): run for run in runs_with(client, place, "harness.run", report.id)}
         for arm in report.arms:
             old = known.get(arm.arm)
             if old is not None and (old.info.status, old.data.tags.get("harness.report")) == ("FINISHED", stamp):
@@ -142,8 +147,7 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
             name = f"{report.name}-{arm.arm}-seed{report.seed}"
             run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
             points = [Metric(key, value, end, step) for key, value, step in arm_metrics(arm)]
-            pairs = spec_params(report.spec).items()
-            client.log_batch(run, points, [Param(key, value) for key, value in pairs])
+            client.log_batch(run, points, [Param(key, value) for key, value in spec_params(report.spec).items()])
             client.log_artifacts(run, str(report_folder), "report")
             client.set_tag(run, "harness.report", stamp)
             client.set_terminated(run, "FINISHED", end_time=end)
@@ -267,7 +271,7 @@ def _sweep(client: MlflowClient, place: str, view: _View) -> str | None:
 
     Whatever else this run left in the experiment is ended as KILLED where it still says RUNNING, and deleted.
     """
-    runs = _runs_of(client, place, view.report.id)
+    runs = runs_with(client, place, "harness.run", view.report.id)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     done = next((run.info.run_id for run in parents if _is_done(run, view)), None)
     for run in runs:
@@ -283,11 +287,12 @@ def _is_done(run: Run, view: _View) -> bool:
     return run.info.status == "FINISHED" and run.data.tags.get("harness.report") == view.digest
 
 
-def _runs_of(client: MlflowClient, place: str, ident: str) -> list[Run]:
+def runs_with(client: MlflowClient, place: str, tag: str, value: str) -> list[Run]:
+    """All runs of an experiment that carry this tag."""
     found: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([place], f"tags.`harness.run` = '{ident}'", max_results=1000, page_token=token)
+        page = client.search_runs([place], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:
@@ -305,7 +310,7 @@ def _log_batch(client: MlflowClient, run: str, points: Sequence[Point], view: _V
     client.log_batch(run, metrics, [Param(key, value) for key, value in view.params.items()])
 
 
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """Id of the experiment of this name; a deleted one comes back."""
     found = client.get_experiment_by_name(name)
     if found is None:

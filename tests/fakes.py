@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class ScriptedLlm:
         self._known: dict[str, Outcome] = {}
         self.requests: list[Request] = []
         self.spent = Cost()
+        self.used = Cost()
+
+    def use(self, keys: Iterable[str]) -> None:
+        self.used += Cost(calls=len(set(keys)))
 
     def key(self, request: Request) -> str:
         return digest(material(request, {"base_url": "scripted", "model": request.role}))

@@ -8,7 +8,7 @@ what is known of an endpoint's health as long as the client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +36,9 @@ from harness.llm.wire import (
     public_url,
     usage_of,
 )
+from harness.locks import claimed
 from harness.records import Cost
-from harness.store import digest
+from harness.store import LOCKS, digest
 
 __all__ = ["Answer", "CallFailure", "Choice", "Client", "Llm", "OnDone", "Outcome", "Request", "open_client"]
 
@@ -75,7 +76,10 @@ class _Session:
 
 
 class Client:
-    """Implements `Llm` over the endpoints of a spec; use `open_client` unless the parts are needed singly."""
+    """Implements `Llm` over the endpoints of a spec; use `open_client` unless the parts are needed singly.
+
+    Of several processes that share a cache and need the same call one asks it; the others wait for its answer.
+    """
 
     def __init__(
         self,
@@ -97,11 +101,29 @@ class Client:
         self._backoff = backoff or Backoff()
         self._health: dict[str, Health] = {}
         self._session: _Session | None = None
+        self._counted: set[str] = set()
+        self._used = Cost()
 
     @property
     def spent(self) -> Cost:
         """What this run has spent, earlier processes included."""
         return self._budget.spent
+
+    @property
+    def used(self) -> Cost:
+        """What the answers that `use` was told of cost, each once, whoever paid for them."""
+        return self._used
+
+    def use(self, keys: Iterable[str]) -> None:
+        """The run stands on the answers with these keys, whether it asked for them or found what was made of them.
+
+        A call without an answer counts for nothing.
+        """
+        for key in keys:
+            stored = None if key in self._counted else self._cache.answer_of(key)
+            if stored is not None:
+                self._counted.add(key)
+                self._used += Cost(1, 0, 0, stored["prompt_tokens"], stored["completion_tokens"], stored["usd"])
 
     def key(self, request: Request) -> str:
         """64 hex digits that stand for everything that can change the answer. Raises `MissingPackageError`."""
@@ -159,9 +181,14 @@ class Client:
         reservation = await self._reserve(prompt + completion, _usd(lane.endpoint.price, prompt, completion))
         cost = Cost()
         try:
-            reply = await lane.answer(batch, key, request)
-            cost = self._cost(request, reply)
-            self._cache.put(key, self._material(request), _to_cache(reply, cost), self._scope, cost)
+            async with claimed(self._cache.path.parent / LOCKS / f"call-{key[:32]}.lock"):
+                stored = self._cache.answer_of(key)
+                if stored is not None:
+                    # Another process has asked it since.
+                    return _from_cache(key, stored)
+                reply = await lane.answer(batch, key, request)
+                cost = self._cost(request, reply)
+                self._cache.put(key, self._material(request), _to_cache(reply, cost), self._scope, cost)
             return Answer(key, reply.choices, cost)
         except Fault as fault:
             cost = Cost(failed=1)

@@ -20,9 +20,14 @@ from typing import Any
 
 import pytest
 from factories import make_eval, make_round, make_run_report, make_slice
+from suite_cases import finish_suite, make_detail, make_suite
 
+from harness.compare import compare_suite
+from harness.comparefigures import compare_figures
+from harness.comparepage import render_comparison
 from harness.records import Role
 from harness.report import write_report
+from harness.store import Store
 
 pytestmark = pytest.mark.browser
 
@@ -188,6 +193,27 @@ def test_long_words_and_many_slices_stay_inside_a_phone(site: Site, tmp_path: Pa
     seen, _ = site.measure("long/report.html", 360, tmp_path)
     assert seen["scroll"] <= 360
     assert seen["outside"] == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_comparison_of_many_variants_fits_and_is_harmless(site: Site, tmp_path: Path, width: int) -> None:
+    evil = "<script>alerted=1</script>"
+    names = ["base", evil, "Donaudampfschifffahrtsgesellschaft" * 3, *(f"variant_{number}" for number in range(6))]
+    right = {name: {0: 60 + place, 1: 61} for place, name in enumerate(names)}
+    store = Store(tmp_path / "runs")
+    found = compare_suite(make_suite(right, tmp_path), finish_suite(store, right), {(evil, 2): evil}, store)
+    page = render_comparison(found, make_detail(found), compare_figures(found))
+    (site.folder / "compare.html").write_text(page, encoding="utf-8")
+    seen, log = site.measure("compare.html", width, tmp_path / "profile")
+    assert seen["scroll"] <= width
+    assert seen["outside"] == []
+    assert len(seen["pictures"]) == 2
+    assert min(seen["pictures"]) > 900
+    assert seen["smallest"] >= 11
+    assert not seen["alerted"]
+    assert evil in seen["text"]
+    assert sorted(site.asked) == ["/compare.html", "/measure.html"]
+    assert "Content Security Policy" not in log
 
 
 def test_the_measure_can_fail(site: Site, tmp_path: Path) -> None:

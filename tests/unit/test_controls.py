@@ -17,6 +17,7 @@ from harness.dataset import is_held_out
 from harness.decisions import keep_plan, steer
 from harness.errors import DataError
 from harness.generate.feedback import first_plan
+from harness.llm.client import Llm
 from harness.real import RealData
 from harness.records import Example, Plan, Prediction, Role, Status
 from harness.rounds import harvest
@@ -69,10 +70,10 @@ def run_loop(bench: Bench) -> list[Round]:
         for number in range(1, ROUNDS + 1):
             parents = [done[-1].report.plan_id, done[-1].scored.artefact] if done else [bench.data.artefact.id]
 
-            async def make(number: int = number, parents: list[str] = parents) -> Plan:
+            async def make(llm: Llm, number: int = number, parents: list[str] = parents) -> Plan:
                 if not done:
                     return first_plan(bench.spec, parents)
-                return await steer(bench, done[-1].scored.reports["mixed"], number, parents)
+                return await steer(bench, llm, done[-1].scored.reports["mixed"], number, parents)
 
             plan, plan_id = await keep_plan(bench, number, parents, make)
             before = done[-1].harvest if done else Harvest()

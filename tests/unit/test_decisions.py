@@ -20,7 +20,7 @@ def planned(weak: frozenset[str] | None, *, wrong_names: bool = False) -> Plan:
         for value, right in (("short", 10), ("medium", 90), ("long", 90))
     ]
     report = replace(make_eval("mixed", Role.DEV, 0.7), slices=tuple(scores))
-    return asyncio.run(steer(bench, report, 2, ["plan-1"], wrong_names=wrong_names))
+    return asyncio.run(steer(bench, bench.llm, report, 2, ["plan-1"], wrong_names=wrong_names))
 
 
 def share(plan: Plan, length: str) -> float:

@@ -529,7 +529,8 @@ def test_what_was_begun_and_not_finished_is_listed(small: Small):
         cache.spend("run-00000000000000aa", Cost(calls=12, prompt_tokens=1000, completion_tokens=500, usd=0.25))
         cache.spend("spec-00000000000000bb", Cost(calls=1))
     opening = {"run": "run-00000000000000aa", "split": "s", "test": "t", "decision": "d", "count": 1, "at": "now"}
-    (store.root / "openings.jsonl").write_text(json.dumps(opening) + "\n")
+    suite = {**opening, "run": "suite-00000000000000cc", "test": "u"}
+    (store.root / "openings.jsonl").write_text(f"{json.dumps(opening)}\n{json.dumps(suite)}\n")
     (store.root / "artefacts" / "dataset" / ".part-abc").mkdir()
     begun, _, half = listing(store).unfinished
     assert begun.startswith("run-00000000000000aa is not finished: 12 calls, 1,500 tokens and $0.2500 spent.")

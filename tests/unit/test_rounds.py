@@ -15,7 +15,7 @@ from harness.decisions import gate_of, keep_plan
 from harness.errors import EndpointError
 from harness.generate.feedback import first_plan
 from harness.generate.produce import NOT_ASKED
-from harness.llm.client import Request
+from harness.llm.client import Llm, Request
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData
@@ -47,7 +47,7 @@ def reap(bench: Bench, before: Harvest | None = None, plan: Plan | None = None) 
 
 
 async def kept_plan(bench: Bench, plan: Plan) -> tuple[Plan, str]:
-    async def make() -> Plan:
+    async def make(_llm: Llm) -> Plan:
         return plan
 
     return await keep_plan(bench, plan.round, plan.parents, make)

@@ -135,6 +135,12 @@ def scored(store: Store, test: str, role: str = "test", name: str = "x") -> None
     )
 
 
+def test_a_run_after_a_suite_is_a_further_look_and_hears_that_it_was_one(store: Store, seal: TestSeal) -> None:
+    seal.open(store, "suite-0123456789abcdef", "all models")
+    with pytest.raises(LeakageError, match="It was a suite, which opened them for all of its variants together"):
+        seal.check(store, "run-b", "", {})
+
+
 def test_scores_of_a_look_that_is_not_on_record_count_as_one(store: Store, seal: TestSeal) -> None:
     scored(store, "another-sha", name="of other items")
     scored(store, seal.sha, role="dev")

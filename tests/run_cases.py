@@ -23,9 +23,9 @@ ITEMS = 100
 NAMES = list(LABELS)
 
 
-def finish(store: Store, seed: int, right: Mapping[str, int], *, sealed: bool = False) -> RunReport:
+def finish(store: Store, seed: int, right: Mapping[str, int], *, sealed: bool = False, variant: str = "") -> RunReport:
     """A finished run of `seed` in which arm `a` is right on the first `right[a]` of 100 test items of its own; of 100
-    dev items where the test stayed `sealed`."""
+    dev items where the test stayed `sealed`. Runs of one seed that differ in `variant` have the same items."""
     role = Role.DEV if sealed else Role.TEST
     examples = tuple(
         Example(f"real-{seed:04}{i:08}", f"test item {seed} {i}", NAMES[i % 3], {}, Origin.REAL) for i in range(ITEMS)
@@ -34,7 +34,7 @@ def finish(store: Store, seed: int, right: Mapping[str, int], *, sealed: bool = 
     evaluation = store.once(
         "evaluation", 1, lambda folder: _write_predictions(folder, examples, right), inputs=dict(right), seed=seed
     )
-    adapters = {arm: _adapter(store, arm, seed) for arm in right}
+    adapters = {arm: _adapter(store, f"{variant}{arm}", seed) for arm in right}
     plain = make_run_report()
     draft = replace(
         plain,
@@ -44,9 +44,10 @@ def finish(store: Store, seed: int, right: Mapping[str, int], *, sealed: bool = 
         artefacts={"split": split.id, "evaluation": evaluation.id}
         | {f"adapter/{arm}": ident for arm, ident in adapters.items()},
     )
-    ident, _ = store.id_of("run", 1, {}, {}, seed)
+    inputs = {"variant": variant} if variant else {}
+    ident, _ = store.id_of("run", 1, inputs, {}, seed)
     report = replace(draft, id=ident)
-    store.once("run", 1, lambda folder: write_json(folder / REPORT, RunReport, report), inputs={}, seed=seed)
+    store.once("run", 1, lambda folder: write_json(folder / REPORT, RunReport, report), inputs=inputs, seed=seed)
     if not sealed:
         TestSeal(split.id, sha(str(seed)), split / role_file(Role.TEST)).open(store, ident, decision_of(adapters))
     return report

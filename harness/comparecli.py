@@ -1,0 +1,194 @@
+"""`harness compare`: run the variants of a suite and lay them side by side.
+
+Heavy imports stand inside the command.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.options import Overrides, reason_given
+from harness.plaintext import printable
+
+if TYPE_CHECKING:
+    from harness.engine import Ended
+    from harness.reports import RunReport
+    from harness.spec import Spec
+    from harness.suiterun import SuiteState
+
+FAILED = 1
+"""Exit code where a run failed and the others went on."""
+
+
+def compare(
+    suite: Annotated[Path, typer.Argument(help="The suite's YAML file.", show_default=False)],
+    overrides: Overrides = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Only these variants (p-values are adjusted for their number), and the base."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take and what is shared; spend nothing.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first run that fails; otherwise the others go on.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs at a time, each in a process of its own; by free cores and memory if not given."
+        ),
+    ] = None,
+    open_test: Annotated[
+        bool,
+        typer.Option(
+            "--open-test",
+            help="When all runs are finished, open the sealed test once for all variants together. Without it variants "
+            "are compared on dev, as often as you like.",
+        ),
+    ] = False,
+    reopen: Annotated[
+        str | None,
+        typer.Option(
+            "--reopen-test",
+            metavar="REASON",
+            help="Like --open-test, for test items that were looked at before; the reason goes into the record.",
+        ),
+    ] = None,
+) -> None:
+    """Run a suite's variants × seeds as far as they are missing, and rank them: paired differences to the base, cost.
+
+    Calls, candidates, embeddings and trainings that variants have in common are made once. Exit code 1 where a run
+    failed.
+    """
+    from harness.suitefile import chosen, load_suite
+    from harness.suiterun import state_of
+
+    reason = reason_given(reopen)
+    loaded = chosen(load_suite(suite, overrides or ()), [name for name in (only or "").split(",") if name])
+    for note in loaded.notes:
+        print(f"note: {printable(note)}")
+    if loaded.base.specs[loaded.seeds[0]].data.source.kind != "hub":
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    state = state_of(loaded)
+    if dry_run:
+        _forecast(state)
+        return
+    _run_missing(state, jobs, fail_fast=fail_fast)
+    if state.finished:
+        _conclude(state, open_test=open_test or bool(reason), reopen=reason)
+    for (name, seed), fault in state.faults.items():
+        print(f"failed: {name}, seed {seed}: {printable(fault)}")
+    if state.faults:
+        print("What was finished is kept: the same command runs only what is missing.")
+        raise typer.Exit(FAILED)
+
+
+def make_run(spec: Spec, base: Path) -> None:
+    """One run of a suite, in this process or in one of its own."""
+    import harness.loop as loop
+    from harness.terminal import watching
+
+    # asyncio replaces Python's own handler by one that waits for the next await, which training never reaches.
+    signal.signal(signal.SIGINT, _interrupt)
+    with watching() as progress:
+        loop.run(spec, base, progress)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _forecast(state: SuiteState) -> None:
+    from harness.dryrun import read_items
+    from harness.engine import plan_jobs
+    from harness.suiteforecast import forecast_suite, rates_of, suite_tables
+    from harness.terminal import print_table
+
+    suite = state.suite
+    items = read_items(suite.base.specs[suite.seeds[0]], suite.folder)
+    reports = [report for runs in state.finished.values() for report in runs.values()]
+    found = forecast_suite(suite, items, state.finished, rates_of(reports or _runs(state)))
+    for table in suite_tables(found):
+        print_table(table.title, table.columns, table.rows)
+    plan = plan_jobs([spec for one in suite.variants for spec in one.specs.values()], None)
+    print(f"{plan.jobs} run(s) at a time: {plan.why}.")
+
+
+def _runs(state: SuiteState) -> list[RunReport]:
+    """All runs of the store, to measure by where the suite has none yet."""
+    from harness.loop import read_run
+
+    return [read_run(state.store, ident) for ident in state.store.ids("run")]
+
+
+def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> None:
+    from dataclasses import replace
+
+    from harness.engine import plan_jobs, run_apart, run_here, shared_limits
+    from harness.suiterun import missing
+
+    plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)
+    left = missing(state, at_once=plan.jobs > 1)
+    total = sum(len(one.specs) for one in state.suite.variants)
+    print(f"suite {state.suite.name}: {total} runs, {total - len(left)} finished, {len(left)} to make")
+    if not left:
+        return
+    print(f"{plan.jobs} at a time: {plan.why}")
+
+    def on_end(ended: Ended) -> None:
+        job, name, seed = left[ended.job.name]
+        _say(state, ended, state.ended(job, name, seed, ended.fault) is not None)
+
+    ordered = [job for job, _, _ in left.values()]
+    if plan.jobs > 1:
+        log = state.store.root / "logs"
+        print(f"what they say: {log}")
+        ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]
+        run_apart(ordered, make_run, on_end, at_a_time=plan.jobs, log=log, fail_fast=fail_fast)
+    else:
+        run_here(ordered, make_run, on_end, fail_fast=fail_fast)
+
+
+def _say(state: SuiteState, ended: Ended, went_well: bool) -> None:
+    """A line per run, and its page and view in MLflow, so that what is finished can be looked at meanwhile."""
+    from harness.deliver import deliver
+    from harness.loop import finished
+
+    if not went_well:
+        print(f"failed: {printable(ended.job.name)}: {printable(ended.fault)}", flush=True)
+        return
+    report = finished(ended.job.spec, ended.job.base)
+    if report is None:
+        return
+    page, _, fault = deliver(report, ended.job.spec, state.store)
+    print(f"done: {printable(ended.job.name)} ({report.id}), {report.cost.calls:,} calls paid: {page}", flush=True)
+    if fault:
+        print(f"note: not in MLflow yet: {printable(fault)}")
+
+
+def _conclude(state: SuiteState, *, open_test: bool, reopen: str) -> None:
+    from harness.comparewords import compare_lines, compare_tables
+    from harness.suiterun import conclude, show_in_mlflow
+    from harness.terminal import print_table, watching
+
+    with watching() as progress:
+        found, page = conclude(state, progress, open_test=open_test, reopen=reopen)
+    for table in compare_tables(found):
+        print_table(table.title, table.columns, table.rows)
+    for line in compare_lines(found):
+        print(printable(line))
+    print(f"page: {page}")
+    uri, fault = show_in_mlflow(state, found)
+    if fault:
+        print(f"note: not in MLflow yet: {printable(fault)} The same command shows it there.")
+    elif uri:
+        from harness.tracking import ui_line
+
+        print(f"compare: {ui_line(uri)}")

@@ -1,0 +1,106 @@
+"""A comparison as one self-contained HTML page, its pictures, `compare.json` and the spec of every variant.
+
+Like a run's page it loads nothing and escapes everything (`harness.report`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from harness.compare import Comparison
+from harness.comparedetail import Detail
+from harness.comparefigures import compare_figures
+from harness.comparewords import (
+    compare_lines,
+    deciding,
+    headline,
+    line_verdict,
+    sharing,
+    verdict_word,
+)
+from harness.deliver import report_folder
+from harness.errors import StoreError
+from harness.pages import environment, inline
+from harness.redact import redact
+from harness.scorewords import score_name
+from harness.specfile import dump
+from harness.store import Store, adapter, write_json
+from harness.suitefile import LoadedSuite
+from harness.suitespec import BASE
+
+T = TypeVar("T")
+PAGE, FILE = "compare.html", "compare.json"
+PICTURES = {
+    "differences": (
+        "Each variant against the base, ranked",
+        "Points with 95 % intervals; the line is the base. Green and red stand, adjusted for the number of variants.",
+    ),
+    "pareto": (
+        "Quality against cost",
+        "What no other variant beats in both is joined. Vertical lines: intervals over items.",
+    ),
+}
+
+
+def write_comparison(found: Comparison, detail: Detail, suite: LoadedSuite, store: Store) -> Path:
+    """Write the page's folder `<store>/reports/<id>`; return the page's path. The same runs give the same bytes.
+
+    Raises `StoreError` where it cannot be written.
+    """
+    found, detail = _clean(Comparison, found), _clean(Detail, detail)
+    folder = report_folder(store, found.id)
+    pictures = compare_figures(found)
+    page = render_comparison(found, detail, pictures)
+    try:
+        for name in ("figures", "specs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for name, png in pictures.items():
+            (folder / "figures" / f"{name}.png").write_bytes(png)
+        for one in suite.variants:
+            text = redact(dump(one.specs[suite.seeds[0]]))
+            (folder / "specs" / f"{one.name}.yaml").write_text(text, encoding="utf-8")
+        write_json(folder / FILE, Comparison, found)
+        (folder / PAGE).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the comparison to {str(folder)!r}: {error.strerror or error}. The runs themselves are safe; "
+            "free some space, then run the same command again."
+        ) from error
+    return folder / PAGE
+
+
+def render_comparison(found: Comparison, detail: Detail, pictures: Mapping[str, bytes]) -> str:
+    """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
+    keys = list(dict.fromkeys(key for line in found.lines for key in line.changes))
+    return (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            c=found,
+            d=detail,
+            headline=headline(found),
+            said=compare_lines(found),
+            sharing=sharing(found),
+            metric=score_name(found.metric),
+            base=BASE,
+            keys=keys,
+            word=verdict_word,
+            verdict=line_verdict,
+            deciding=deciding,
+            pictures=inline(pictures, PICTURES),
+            anchor=_anchor,
+        )
+    )
+
+
+def _clean(kind: type[T], value: T) -> T:
+    """The value without what looks like a secret."""
+    codec = adapter(kind)
+    return codec.validate_python(redact(codec.dump_python(value, mode="json")))
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)

@@ -1,0 +1,103 @@
+"""Run what of a suite is missing, and lay the results side by side. Every variant × seed is an ordinary run in one
+store, so whatever variants have in common is found there by what it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.compare import Comparison, compare_suite
+from harness.comparedetail import detail_of
+from harness.comparepage import write_comparison
+from harness.deliver import report_folder, tracking_alone, tracking_uri
+from harness.engine import Job
+from harness.errors import HarnessError
+from harness.loop import finished
+from harness.progress import Progress
+from harness.reports import RunReport
+from harness.store import Store
+from harness.suitefile import LoadedSuite
+from harness.suiteopening import open_together
+
+Known = dict[str, dict[int, RunReport]]
+
+
+@dataclass
+class SuiteState:
+    """What of a suite is finished, and what failed; grows while it runs."""
+
+    suite: LoadedSuite
+    store: Store
+    finished: Known = field(default_factory=Known)
+    faults: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+
+    def ended(self, job: Job, name: str, seed: int, fault: str) -> RunReport | None:
+        """Take down how a run ended; its report where it went well."""
+        report = None if fault else finished(job.spec, job.base)
+        if report is None:
+            self.faults[name, seed] = fault or "it ended without a report"
+            return None
+        self.finished.setdefault(name, {})[seed] = report
+        return report
+
+
+def state_of(suite: LoadedSuite) -> SuiteState:
+    """The suite with those of its runs that are in the store."""
+    state = SuiteState(suite, Store(next(iter(suite.base.specs.values())).runtime.store))
+    for variant in suite.variants:
+        for seed, spec in variant.specs.items():
+            report = finished(spec, suite.folder)
+            if report is not None:
+                state.finished.setdefault(variant.name, {})[seed] = report
+    return state
+
+
+def missing(state: SuiteState, *, at_once: bool) -> dict[str, tuple[Job, str, int]]:
+    """Name of the job → job, variant, seed of every run that is still to be made.
+
+    One after another: seed by seed, so that a suite that is stopped has whole seeds to compare. Several at once:
+    variant by variant, since seeds have nothing in common for which they would wait for each other.
+    """
+    suite = state.suite
+    pairs = [(variant, seed) for seed in suite.seeds for variant in suite.variants]
+    if at_once:
+        pairs = [(variant, seed) for variant in suite.variants for seed in suite.seeds]
+    return {
+        f"{variant.name}-seed{seed}": (
+            Job(f"{variant.name}-seed{seed}", variant.specs[seed], suite.folder),
+            variant.name,
+            seed,
+        )
+        for variant, seed in pairs
+        if seed not in state.finished.get(variant.name, {})
+    }
+
+
+def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: str) -> tuple[Comparison, Path]:
+    """The comparison of what is finished, and its page. With `open_test` the sealed test is opened for all variants
+    together. Raises `DataError`, `LeakageError`, `StoreError`."""
+    opened = None
+    if open_test:
+        opened = open_together(state.suite, state.finished, state.store, progress, reopen)
+    found = compare_suite(state.suite, state.finished, state.faults, state.store, opened)
+    detail = detail_of(found, state.finished, state.store)
+    return found, write_comparison(found, detail, state.suite, state.store)
+
+
+def show_in_mlflow(state: SuiteState, found: Comparison) -> tuple[str, str]:
+    """(MLflow's URI or "", what went wrong or ""): tags on the runs, and a run of its own for the comparison."""
+    from harness.suitetracking import label_runs, track_suite
+
+    spec = next(iter(state.suite.base.specs.values()))
+    tracking = spec.runtime.tracking
+    if not tracking.enabled:
+        return "", ""
+    uri, experiment = tracking_uri(tracking, state.store), tracking.experiment or spec.name
+    variants = {report.id: name for name, runs in state.finished.items() for report in runs.values()}
+    try:
+        with tracking_alone(state.store):
+            label_runs(uri, experiment, found.name, variants)
+            track_suite(found, uri, experiment, report_folder(state.store, found.id))
+    except HarnessError as error:
+        return "", str(error)
+    return uri, ""

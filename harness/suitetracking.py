@@ -1,0 +1,89 @@
+"""A suite in MLflow: its runs carry its name and their variant's, and a run of its own holds the comparison page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.compare import Comparison
+from harness.records import Estimate
+from harness.store import digest, file_digest
+from harness.tracked import key_of
+from harness.tracking import connected, experiment_id, runs_with
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LAYOUT = 1
+KIND = "comparison"
+
+
+def label_runs(uri: str, experiment: str, suite: str, variants: Mapping[str, str]) -> None:
+    """Tag the tracked runs `variants` (run id → variant) and their rounds with `suite` and `variant`, and name them by
+    their variant. Raises `StoreError`."""
+    with connected(uri, next(iter(variants), suite)) as client:
+        place = experiment_id(client, uri, experiment)
+        for ident, variant in variants.items():
+            for run in runs_with(client, place, "harness.run", ident):
+                tags = run.data.tags
+                round_ = f"-round{tags['round']}" if "mlflow.parentRunId" in tags else ""
+                name = f"{variant}-seed{tags.get('seed', '')}{round_}"
+                _tag(client, run.info.run_id, tags, {"suite": suite, "variant": variant, "mlflow.runName": name})
+
+
+def track_suite(found: Comparison, uri: str, experiment: str, folder: Path) -> str:
+    """Show a comparison as a run of its own, with the page in `folder` as an artifact. Repeating it changes nothing;
+    one of the same suite with other runs takes the older one's place. Returns the run's id, raises `StoreError`."""
+    page = sorted(path for path in folder.rglob("*") if path.is_file())
+    stamp = digest([LAYOUT, [[path.relative_to(folder).as_posix(), file_digest(path)] for path in page]])
+    with connected(uri, found.id) as client:
+        place = experiment_id(client, uri, experiment)
+        known = runs_with(client, place, "harness.suite", f"{found.name}/{found.role.value}")
+        done = [one for one in known if one.data.tags.get("harness.report") == stamp]
+        for one in known:
+            if one not in done[:1]:
+                client.delete_run(one.info.run_id)
+        if done:
+            return done[0].info.run_id
+        tags = {
+            "harness.suite": f"{found.name}/{found.role.value}",
+            "suite": found.name,
+            "kind": KIND,
+            "role": found.role.value,
+        }
+        run = client.create_run(place, tags=tags, run_name=f"{found.name} compared on {found.role.value}").info.run_id
+        for key, value in _metrics(found).items():
+            client.log_metric(run, key, value)
+        client.log_artifacts(run, str(folder), KIND)
+        client.set_tag(run, "harness.report", stamp)
+        client.set_terminated(run, "FINISHED")
+    return run
+
+
+def _tag(client: MlflowClient, run: str, before: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        if before.get(key) != value:
+            client.set_tag(run, key, value)
+
+
+def _metrics(found: Comparison) -> dict[str, float]:
+    """`score/<variant>` and `minus_base/<variant>` with interval ends, and what was needed and paid."""
+    values: dict[str, float] = {
+        "cost/used_calls": found.used.calls,
+        "cost/paid_calls": found.paid.calls,
+        "cost/used_usd": found.used.usd,
+        "cost/paid_usd": found.paid.usd,
+    }
+    for line in found.lines:
+        values |= _ends(f"score/{key_of(line.variant)}", line.score.items)
+        if line.against is not None:
+            total = line.against.difference.total
+            shown = total if total.low is not None else line.against.difference.items
+            values |= _ends(f"minus_base/{key_of(line.variant)}", shown)
+    return values
+
+
+def _ends(name: str, one: Estimate) -> dict[str, float]:
+    values = {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return {key: value for key, value in values.items() if value is not None}

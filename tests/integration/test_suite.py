@@ -1,0 +1,214 @@
+"""A suite of two variants against an endpoint on a real socket, as a person starts it: what is shared is paid once, two
+processes give what one gives, the test is opened once for all, and MLflow shows it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint import Call, ScriptedEndpoint
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.compare import Comparison
+from harness.loop import read_run
+from harness.records import Role
+from harness.seal import openings
+from harness.store import Store, read_json
+
+pytestmark = pytest.mark.timeout(600)
+
+ABOUT = {"HUM": "asking for a person", "LOC": "asking for a place"}
+WORDS = {
+    "HUM": ["who", "author", "painter", "queen", "captain", "inventor", "poet", "doctor"],
+    "LOC": ["where", "river", "city", "island", "harbour", "valley", "lake", "street"],
+}
+FILLER = ["old", "green", "quiet", "famous", "northern", "lost", "early", "wooden", "open", "narrow", "royal", "silver"]
+SPEC = """\
+name: trial
+task:
+  noun: question
+  labels: {HUM: asking for a person, LOC: asking for a place}
+data:
+  source: {kind: file, path: items.csv}
+  slices: {clusters: 0}
+  split: {seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}
+generate: {accepted_per_round: 8, over_generation: 2, samples_per_call: 2, max_waves: 1, shots: 3}
+filters:
+  consistency: {folds: 2, passes: 0}
+  duplicates: {threshold: 0.999}
+  leakage: {threshold: 0.999}
+  judge: {gate_items: 10, audit: 2}
+train: {steps: 3, batch_size: 8}
+evaluate: {resamples: 200, arms: [seeds, mixed], controls: []}
+feedback: {policies: []}
+stop: {max_rounds: 2, patience: 2}
+runtime: {threads: 1, limits: {generator: {max_retries: 0}}}
+"""
+SUITE = """\
+base: trial.yaml
+variants:
+  no_consistency: {filters.consistency.enabled: false}
+"""
+DRAWN = 2 * 16 // 2
+"""Calls of the generator: two rounds of 16 candidates, two a call. The judge's gate and record come on top."""
+
+
+def text_of(label: str, chance: object) -> str:
+    rng = random.Random(f"{label} {chance}")
+    words = [*rng.sample(WORDS[label], 4), *rng.sample(FILLER, 6)]
+    return " ".join([*rng.sample(words, 10), f"no{rng.randrange(10**6)}"])
+
+
+def answer(handler: Any, call: Call) -> None:
+    """A question of the label asked for, or a middling grade; what is said depends on the request alone."""
+    sent = "\n".join(message["content"] for message in call.body["messages"])
+    if "<item>" in sent:
+        texts = [json.dumps(dict.fromkeys(("relevance", "correctness", "adherence"), 3))]
+    else:
+        (label,) = [name for name, about in ABOUT.items() if f"new question {about}." in sent]
+        seed = json.dumps(call.body, sort_keys=True)
+        texts = [text_of(label, (seed, index)) for index in range(call.body["n"])]
+    choices = [
+        {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        for index, text in enumerate(texts)
+    ]
+    body = {"model": call.body["model"], "choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+    handler.send(200, json.dumps(body).encode())
+
+
+class Case:
+    """A folder with a base, a suite and data, and the endpoint that its runs use."""
+
+    def __init__(self, folder: Path, endpoint: ScriptedEndpoint) -> None:
+        self.folder = folder
+        self.endpoint = endpoint
+        rows = [(text_of(label, number), label) for number in range(60) for label in ABOUT]
+        with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+        (folder / "trial.yaml").write_text(SPEC)
+        (folder / "suite.yaml").write_text(SUITE)
+
+    def compare(self, store: str, *arguments: str, expect: int = 0) -> str:
+        """Run `harness compare` in this process; what it printed."""
+        roles = [f"llm.{role}={{base_url: '{self.endpoint.url}', model: model-a}}" for role in ("generator", "judge")]
+        settings = [*roles, f"runtime.store={self.folder / store}"]
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = CliRunner().invoke(app, ["compare", str(self.folder / "suite.yaml"), *options, *arguments])
+        assert done.exit_code == expect, (done.output, done.exception)
+        return done.output
+
+    def store(self, name: str) -> Store:
+        return Store(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Iterator[Case]:
+    folder = tmp_path_factory.mktemp("suite")
+    handler = signal.getsignal(signal.SIGINT)
+    with ScriptedEndpoint(otherwise=answer) as endpoint:
+        one = Case(folder, endpoint)
+        (folder / "one").mkdir()
+        (folder / "one" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+        one.compare("one", "--jobs", "1")
+        yield one
+    signal.signal(signal.SIGINT, handler)
+
+
+def found(case: Case, store: str, role: Role = Role.DEV) -> Comparison:
+    [one] = [
+        each
+        for path in (case.folder / store / "reports").glob("suite-*/compare.json")
+        if (each := read_json(path, Comparison)).role is role
+    ]
+    return one
+
+
+def test_variants_that_differ_in_a_filter_share_every_call_and_candidate(case: Case) -> None:
+    asked = len(case.endpoint.calls)
+    assert sum("response_format" not in call.body for call in case.endpoint.calls) == DRAWN < asked
+    comparison = found(case, "one")
+    assert {line.variant: line.used.calls for line in comparison.lines} == {"base": asked, "no_consistency": asked}
+    assert {line.variant: line.paid.calls for line in comparison.lines} == {"base": asked, "no_consistency": 0}
+    store = case.store("one")
+    assert len(list(store.ids("run"))) == 2
+    assert len(list(store.ids("split"))) == len(list(store.ids("gate"))) == 1
+    # The first round's plan and candidates are one; the second plan descends from a dev report of each variant's own.
+    assert len(list(store.ids("candidates"))) == 3
+    reports = [read_run(store, ident) for ident in store.ids("run")]
+    assert len({report.artefacts["adapter/seeds"] for report in reports}) == 1
+    assert len({report.artefacts["dataset"] for report in reports}) == 2
+    assert not openings(store)
+
+
+def test_the_same_again_runs_nothing(case: Case) -> None:
+    before = len(case.endpoint.calls)
+    said = case.compare("one", "--jobs", "1")
+    assert "2 runs, 2 finished, 0 to make" in said
+    assert len(case.endpoint.calls) == before
+
+
+def test_two_processes_give_the_ids_that_one_gives_and_pay_nothing_twice(case: Case) -> None:
+    before = len(case.endpoint.calls)
+    case.compare("two", "--jobs", "2", "--set", "runtime.tracking.enabled=false")
+    asked = found(case, "one").paid.calls
+    assert len(case.endpoint.calls) - before == asked
+    assert list(case.store("two").ids()) == list(case.store("one").ids())
+    assert found(case, "two").paid.calls == asked
+    scores = [{line.variant: line.score for line in found(case, name).lines} for name in ("one", "two")]
+    assert scores[0] == scores[1]
+
+
+def test_the_test_is_opened_once_for_all_variants_and_not_again_for_others(case: Case) -> None:
+    case.compare("one", "--jobs", "1", "--open-test")
+    [look] = openings(case.store("one"))
+    assert look.run.startswith("suite-")
+    assert look.count == 1
+    comparison = found(case, "one", Role.TEST)
+    assert {line.score.items.n for line in comparison.lines} == {40}
+    case.compare("one", "--jobs", "1", "--open-test")
+    assert len(openings(case.store("one"))) == 1
+    said = case.compare("one", "--jobs", "1", "--open-test", "--only", "base", expect=2)
+    assert "were looked at before" in said
+    case.compare("one", "--jobs", "1", "--only", "base", "--reopen-test", "what would the base alone say")
+    assert [one.reopened for one in openings(case.store("one"))] == ["", "what would the base alone say"]
+
+
+def test_mlflow_knows_suite_and_variant_of_every_run(case: Case) -> None:
+    with sqlite3.connect(case.folder / "one" / "mlflow.db") as database:
+        tags = database.execute("SELECT run_uuid, key, value FROM tags").fetchall()
+        artefacts = list((case.folder / "one" / "mlartifacts").rglob("comparison/compare.html"))
+    by_run: dict[str, dict[str, str]] = {}
+    for run, key, value in tags:
+        by_run.setdefault(run, {})[key] = value
+    parents = [one for one in by_run.values() if "harness.run" in one and "mlflow.parentRunId" not in one]
+    assert sorted((one["suite"], one["variant"], one["mlflow.runName"]) for one in parents) == [
+        ("suite", "base", "base-seed0"),
+        ("suite", "no_consistency", "no_consistency-seed0"),
+    ]
+    assert sum(one.get("kind") == "comparison" for one in by_run.values()) >= 1
+    assert artefacts
+
+
+def test_a_variant_that_fails_costs_no_other_one(case: Case) -> None:
+    (case.folder / "suite.yaml").write_text(
+        "base: trial.yaml\nvariants:\n"
+        "  broken: {llm.generator.base_url: 'http://127.0.0.1:9/v1'}\n"
+        "  no_consistency: {filters.consistency.enabled: false}\n"
+    )
+    try:
+        said = case.compare("one", "--jobs", "1", expect=1)
+    finally:
+        (case.folder / "suite.yaml").write_text(SUITE)
+    assert "3 runs, 2 finished, 1 to make" in said
+    assert "failed: broken, seed 0: " in said
+    assert "127.0.0.1:9" in said
+    assert "no_consistency: no measurable difference" in said
+    assert "the same command runs only what is missing" in said

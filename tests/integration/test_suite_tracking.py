@@ -1,0 +1,77 @@
+"""A suite in a real MLflow on sqlite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from suite_cases import finish_suite, make_suite
+
+from harness.compare import Comparison, compare_suite
+from harness.deliver import deliver_report, track_report
+from harness.errors import StoreError
+from harness.reports import RunReport
+from harness.spec import Tracking
+from harness.store import Store
+from harness.suitetracking import label_runs, track_suite
+
+RIGHT = {"base": {0: 70}, "better": {0: 90}}
+
+
+@pytest.fixture
+def store(mlflow_uri: str, tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def runs(uri: str) -> list[Run]:
+    client = MlflowClient(tracking_uri=uri)
+    return list(client.search_runs([one.experiment_id for one in client.search_experiments()]))
+
+
+def compared(store: Store, folder: Path, right: dict[str, dict[int, int]] = RIGHT) -> Comparison:
+    found = compare_suite(make_suite(right, folder, (0,)), finish_suite(store, right), {}, store)
+    page = folder / found.id
+    page.mkdir(exist_ok=True)
+    (page / "compare.html").write_text(f"<p>{found.id}</p>")
+    return found
+
+
+def test_runs_and_their_rounds_carry_suite_and_variant(store: Store, mlflow_uri: str, tmp_path: Path) -> None:
+    report: RunReport = finish_suite(store, {"base": {0: 70}})["base"][0]
+    deliver_report(report, store)
+    track_report(report, store, Tracking(uri=mlflow_uri, experiment="e"))
+    for _ in range(2):
+        label_runs(mlflow_uri, "e", "trial", {report.id: "better"})
+    tags = [run.data.tags for run in runs(mlflow_uri)]
+    assert len(tags) == 1 + len(report.rounds)
+    assert {(one["suite"], one["variant"]) for one in tags} == {("trial", "better")}
+    names = sorted(one["mlflow.runName"] for one in tags)
+    assert names == [f"better-seed{report.seed}", *(f"better-seed{report.seed}-round{n}" for n in (1, 2))][: len(names)]
+
+
+def test_the_comparison_is_a_run_of_its_own_and_the_newest_one_stays(
+    store: Store, mlflow_uri: str, tmp_path: Path
+) -> None:
+    found = compared(store, tmp_path)
+    first = track_suite(found, mlflow_uri, "e", tmp_path / found.id)
+    assert track_suite(found, mlflow_uri, "e", tmp_path / found.id) == first
+    [run] = runs(mlflow_uri)
+    assert (run.data.tags["suite"], run.data.tags["kind"], run.data.tags["role"]) == ("trial", "comparison", "dev")
+    assert run.data.metrics["minus_base/better"] == pytest.approx(0.20)
+    assert run.data.metrics["score/base"] == pytest.approx(0.70)
+    assert run.data.metrics["cost/paid_calls"] == 105
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    assert [item.path for item in client.list_artifacts(first, "comparison")] == ["comparison/compare.html"]
+    more = compared(store, tmp_path, RIGHT | {"third": {0: 60}})
+    second = track_suite(more, mlflow_uri, "e", tmp_path / more.id)
+    assert [one.info.run_id for one in runs(mlflow_uri)] == [second] != [first]
+
+
+def test_a_tracking_server_that_is_gone_is_one_clear_error(store: Store, tmp_path: Path) -> None:
+    found = compared(store, tmp_path)
+    gone = "http://127.0.0.1:9"
+    with pytest.raises(StoreError, match=r"MLflow at 'http://127\.0\.0\.1:9' cannot be used"):
+        track_suite(replace(found, name="x"), gone, "e", tmp_path / found.id)
