@@ -14,6 +14,7 @@ from eval.templates import content
 from harness.modekinds import FORMAT, SHIFT, SYCOPHANCY
 from harness.packaged import read_sentiment, read_trec
 from harness.records import Example, Origin
+from harness.texts import Slicer
 
 Vectors = NDArray[np.float32]
 Plant = Callable[[Sequence[Example], Vectors, int], list[Example]]
@@ -66,20 +67,24 @@ FRAMES = (
 
 
 def trec() -> list[Example]:
-    return _distinct([(str(row["text"]), str(row["label"])) for row in read_trec().rows])
+    return _distinct([(str(row["text"]), str(row["label"]), {}) for row in read_trec().rows])
 
 
 def sentiment() -> list[Example]:
-    return _distinct([(str(row["text"]), str(row["label"])) for row in read_sentiment().rows])
+    rows = read_sentiment().rows
+    return _distinct([(str(row["text"]), str(row["label"]), {"domain": str(row["domain"])}) for row in rows])
 
 
 SETS: Mapping[str, Callable[[], list[Example]]] = {"trec": trec, "sentiment": sentiment}
 
 
-def _distinct(rows: Sequence[tuple[str, str]]) -> list[Example]:
-    labels = dict(rows)
+def _distinct(rows: Sequence[tuple[str, str, dict[str, str]]]) -> list[Example]:
+    """One row a text, with its slices and that of its length."""
+    lengths = Slicer.learn([text for text, _, _ in rows], length=True, first_words=False)
+    last = {text: (label, slices) for text, label, slices in rows}
     return [
-        Example(f"real-{number}", text, label, {}, Origin.REAL) for number, (text, label) in enumerate(labels.items())
+        Example(f"real-{number}", text, label, {**slices, **lengths(text)}, Origin.REAL)
+        for number, (text, (label, slices)) in enumerate(last.items())
     ]
 
 
