@@ -255,4 +255,4 @@ def _same_share(counts: IntArray, n: int) -> float:
 
 
 def _around(value: float, half: float, n: int) -> Estimate:
-    return Estimate(value, value - half, value + half, n, f"{PERMUTATIONS} permutations")
+    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), n, f"{PERMUTATIONS} permutations")

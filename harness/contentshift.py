@@ -11,12 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from eval.giveaways import farthest, missed_clusters, telling_words
 from eval.hedging import stripped
 from eval.intervals import Z
-from eval.shift import MIN_EACH, coverage, two_sample_auc
+from eval.shift import FOLDS, MIN_EACH, coverage, two_sample_auc
 from eval.slices import is_rest, slice_members
 from eval.templates import content, matched
 from harness.clusters import Clusters
@@ -119,10 +118,13 @@ def _by_slice(
 
 
 def _beyond(found: Estimate, looks: int) -> bool:
-    """Whether a slice alone is reason enough: as for the whole, with the interval widened for so many looks."""
+    """Whether a slice alone is reason enough: as for the whole, but among so many looks (Bonferroni) and, since a
+    slice's variance comes from few rows a fold, with Student's t on folds − 1 degrees of freedom."""
     if found.value is None or found.low is None:
         return False
-    wider = -float(ndtri(0.025 / looks)) / Z
+    from scipy.special import stdtrit
+
+    wider = -float(stdtrit(FOLDS - 1, 0.025 / looks)) / Z
     return found.value - 0.5 >= KINDS["content shift"].least and found.value - wider * (found.value - found.low) > 0.5
 
 

@@ -145,7 +145,10 @@ def judged(
     elif difference.low > 0 and difference.value >= kind.least:
         fired, verdict = True, kind.says
     elif difference.low > 0:
-        fired, verdict = False, f"No alarm: the difference is beyond chance but below {_least(kind)}."
+        fired, verdict = (
+            False,
+            f"No alarm: the difference is beyond chance but below {least_of(kind)}, the least that matters here.",
+        )
     else:
         fired, verdict = False, "No alarm: no difference beyond chance."
     if elsewhere and not fired:
@@ -179,6 +182,7 @@ def cautions(modes: Sequence[FailureMode]) -> list[str]:
     return found
 
 
-def _least(kind: Kind) -> str:
-    scale = 1 if kind.difference_unit == "number" else 100
-    return f"{scale * kind.least:g}{UNITS[kind.difference_unit]}, the least that matters here"
+def least_of(mode: FailureMode | Kind) -> str:
+    """`15 points`, `30 %`, `1`: the smallest difference that matters."""
+    scale = 1 if mode.difference_unit == "number" else 100
+    return f"{scale * mode.least:g}{UNITS[mode.difference_unit]}"
