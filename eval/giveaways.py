@@ -17,8 +17,8 @@ from eval.templates import content
 from eval.vectors import unit_rows
 from harness.records import Estimate
 
-LEAST_Z = 3.5
-"""Standard errors from which on a word is named; by chance one word in 2,000 gets there."""
+LEAST_Z = 3.0
+"""Standard errors from which on a word is named; by chance one word in 370 gets there."""
 SIGNIFICANT = 0.05
 
 
@@ -37,7 +37,7 @@ def telling_words(
     """Content words that one side's texts hold far more often than the other's, the surest first.
 
     Only words of the texts `shown` are named, so that a word of held-out texts alone never is. By the z of two
-    proportions, at least 3.5.
+    proportions, at least 3.
     """
     counts = [Counter(word for text in side for word in set(content(text))) for side in (made, real)]
     n, m = len(made), len(real)

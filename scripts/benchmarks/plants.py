@@ -30,6 +30,14 @@ HEDGES = (
     "{} , I suppose",
     "Arguably {}",
 )
+UNLISTED = (
+    "If memory serves , {}",
+    "{} , or so one hears",
+    "By the look of it {}",
+    "This is only a hunch , but {}",
+    "Do not hold me to it , {}",
+)
+"""Hedges that are not in our lists: what a lexical detector misses."""
 POLITE = (
     "Please , {}",
     "Could you tell me , {}",
@@ -121,6 +129,7 @@ def one_topic(rows: Sequence[Example], vectors: Vectors, _: int) -> list[Example
 PLANTS: Mapping[str, tuple[str, Plant]] = {
     "hedged": (SYCOPHANCY, _rewritten(HEDGES)),
     "hedged, one in four": (SYCOPHANCY, _rewritten(HEDGES, 0.25)),
+    "hedged in words not listed": (SYCOPHANCY, _rewritten(UNLISTED)),
     "polite": (SYCOPHANCY, _rewritten(POLITE)),
     "agreeing": (SYCOPHANCY, _rewritten(STANCES)),
     "hedged and polite": (SYCOPHANCY, _rewritten((*HEDGES, *POLITE, *STANCES))),

@@ -32,6 +32,8 @@ from harness.tracked import parent_metrics
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SIZES = (60, 120, 120, 240)
+FEW = (40, 100, 90, 130)
+"""Where the real embedder reads them."""
 SEED = 5
 
 
@@ -55,10 +57,10 @@ def plants(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.plants")
 
 
-def split(pool: Sequence[Example], seed: int = SEED) -> list[list[Example]]:
+def split(pool: Sequence[Example], sizes: Sequence[int] = SIZES) -> list[list[Example]]:
     """Seeds, anchors, dev and rows that stand for synthetic ones, all real."""
-    order = np.random.default_rng(seed).permutation(len(pool))
-    return [[pool[place] for place in part] for part in np.split(order, np.cumsum(SIZES))[: len(SIZES)]]
+    order = np.random.default_rng(SEED).permutation(len(pool))
+    return [[pool[place] for place in part] for part in np.split(order, np.cumsum(sizes))[: len(sizes)]]
 
 
 def modes(
@@ -106,13 +108,13 @@ def test_texts_of_other_topics_are_a_shift_and_nothing_else(plants: ModuleType, 
     pool = plants.SETS["sentiment"]()
     films = [one for one in pool if one.slices["domain"] == "movie"]
     news = [one for one in pool if one.slices["domain"] == "nyt" and not one.text.startswith("The ")]
-    sides = split(films)
-    found = modes(sides, split(news)[3], minilm)
+    sides = split(films, FEW)
+    found = modes(sides, split(news, FEW)[3], minilm)
     assert fired(found) == {SHIFT}
     shift = next(one for one in found if one.name == "content shift")
     assert shift.fired
     told = "\n".join(shift.evidence)
-    for said in ("label=positive: AUC 0.9", "farthest from any real anchor", "seeds farthest from any synthetic row"):
+    for said in ("label=negative: AUC 0.9", "farthest from any real anchor", "seeds farthest from any synthetic row"):
         assert said in told
     (words,) = [line for line in shift.evidence if line.startswith("words that give them away")]
     assert any(f"“{word}” 0%" in words for word in ("film", "movie", "fun", "director")), words
@@ -121,14 +123,14 @@ def test_texts_of_other_topics_are_a_shift_and_nothing_else(plants: ModuleType, 
 def test_nothing_is_shown_of_anchors_and_dev(plants: ModuleType, minilm: Embedder) -> None:
     pool = plants.SETS["sentiment"]()
     films = [one for one in pool if one.slices["domain"] == "movie"]
-    seeds, anchors, dev, _ = split(films)
+    seeds, anchors, dev, _ = split(films, FEW)
     hidden = [
         [replace(one, text=f"{one.text} zq7{role}{n} zq7{role}") for n, one in enumerate(side)]
         for role, side in (("anchor", anchors), ("dev", dev))
     ]
     news = [one for one in pool if one.slices["domain"] == "nyt"]
     clusters = fit({one.id: one.text for one in seeds}, minilm([one.text for one in seeds]), 4, 0)
-    made = split(news)[3]
+    made = split(news, FEW)[3]
     found = text_modes(seeds, hidden[0], made, resamples=200, seed=0)
     found += shift_modes(seeds, hidden[0], hidden[1], made, minilm, clusters=clusters, seed=0)
     assert {one.name for one in found if one.fired} >= {"content shift", "missed content"}
@@ -140,9 +142,9 @@ def test_one_slice_that_is_shifted_is_enough(plants: ModuleType, minilm: Embedde
     pool = plants.SETS["sentiment"]()
     films = [one for one in pool if one.slices["domain"] == "movie"]
     news = [one for one in pool if one.slices["domain"] == "nyt"]
-    sides = split(films)
+    sides = split(films, FEW)
     made = [one for one in sides[3] if one.label != "negative"]
-    made += [one for one in split(news)[3] if one.label == "negative"]
+    made += [one for one in split(news, FEW)[3] if one.label == "negative"]
     shift = next(one for one in modes(sides, made, minilm) if one.name == "content shift")
     assert shift.fired
     assert any(line.startswith("label=negative: AUC 0.9") for line in shift.evidence)
