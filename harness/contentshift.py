@@ -65,7 +65,6 @@ def shift_modes(
         evidence += _strangest(made, theirs, real, "synthetic rows farthest from any real anchor")
         evidence += _strangest(seeds, ours, theirs, "seeds farthest from any synthetic row")
     covered = coverage(real, theirs[there], held_out, seed=seed)
-    # Without clusters of the run all anchors are one.
     names = clusters.assign(embed([one.text for one in anchors])) if clusters.found and anchors else []
     left_out = missed_clusters(real, names, theirs[there], held_out, seed=seed) if names else ()
     described = clusters.described(SHOWN) if clusters.found else {}

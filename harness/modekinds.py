@@ -177,8 +177,8 @@ def cautions(modes: Sequence[FailureMode]) -> list[str]:
         fired = [one for one in modes if one.fired and one.family == family]
         if fired:
             said = " ".join(f"{one.verdict.removesuffix('.')} ({one.name})." for one in fired)
-            found.append(f"{family.capitalize()}: {said} What the model learns from them may not hold on real items; "
-                         f"{advice}.")  # fmt: skip
+            warning = f"What the model learns from them may not hold on real items; {advice}."
+            found.append(f"{family.capitalize()}: {said} {warning}")
     return found
 
 

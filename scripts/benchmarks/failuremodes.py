@@ -68,8 +68,8 @@ def run(options: argparse.Namespace) -> int:
         pool = SETS[name]()
         pool = [pool[place] for place in np.random.default_rng(0).permutation(len(pool))[: options.pool]]
         embed([" ".join(content(stripped(one.text))) or "_" for one in pool])
-        print(f"{name}: {len(pool):,} real texts; seeds {options.seeds}, anchors {options.anchors}, dev {options.dev}, "
-              f"synthetic rows {options.rows}")  # fmt: skip
+        roles = f"seeds {options.seeds}, anchors {options.anchors}, dev {options.dev}, synthetic rows {options.rows}"
+        print(f"{name}: {len(pool):,} real texts; {roles}")
         print(f"  real against real, {options.splits} splits (seeds 0 to {options.splits - 1}): false alarms")
         silent = [detect(pool, options, embed, seed, "") for seed in range(options.splits)]
         for kind in KINDS:
