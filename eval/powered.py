@@ -73,7 +73,8 @@ def powered_mean(ratings: Sequence[float], labels: Sequence[float | None], weigh
         return Powered(replace(alone, note=note), alone, mean, rectifier, 0.0, n)
     chosen = tuned_weight(truth, near, rated, more) if weight is None else weight * bool(more)
     if not chosen:
-        return Powered(replace(alone, note="the judge tells nothing"), alone, mean, rectifier, 0.0, n)
+        note = "the judge tells nothing" if more else "every item is labelled"
+        return Powered(replace(alone, note=note), alone, mean, rectifier, 0.0, n)
     shift = chosen * (float(far.mean()) - float(near.mean()))
     spread = _variance(truth, near, chosen) / n
     if more > 1:

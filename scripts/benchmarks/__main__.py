@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, failuremodes, generative, overhead, statistics, training
+from benchmarks import collapse, failuremodes, generative, lead, overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
@@ -15,6 +15,7 @@ TABLE: dict[str, ModuleType] = {
     "overhead": overhead,
     "statistics": statistics,
     "collapse": collapse,
+    "lead": lead,
     "failure-modes": failuremodes,
 }
 

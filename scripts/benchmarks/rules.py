@@ -7,6 +7,7 @@ generation against a batch of generation 0, at .05 over all generations of a run
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ Rule = Callable[[Drawn, np.random.Generator], "int | None"]
 """The generation of the first alarm, counted from 1; None where there is none."""
 
 
+@lru_cache(maxsize=1)
 def verdict_of(drawn: Drawn) -> Verdict:
     """Our verdict, from separate batches of generation 0."""
     baseline = Baseline.of(drawn.baseline, drawn.anchors)

@@ -104,6 +104,43 @@ def test_kinds_and_rules_of_the_collapse_benchmark_are_chosen_by_name(capsys: py
     assert "['stabel'] unknown; choose from stable; " in capsys.readouterr().err
 
 
+def test_the_collapse_benchmark_says_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
+    main = module("__main__").main
+    for words, said in (
+        (["--items", "10"], "--items from 50"),
+        (["--corpus", "trek"], "corpus 'trek' is not known; choose from trec, sentiment, sentiment:DOMAIN, disfl_qa"),
+        (["--kinds", "replace, neighbours"], "['replace, neighbours'] needs a --corpus"),
+    ):
+        assert main(["collapse", "--sequences", "1", "--part", "rules", *words]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_lead_is_how_much_later_the_loss_speaks() -> None:
+    lead = module("lead")
+    arms = [("replace", 4, 2), ("replace", 2, 3), ("replace", None, 2), ("retrained", None, None)]
+    found = [lead.Found(seed, arm, verdict, loss, loss, (4.4, 4.5)) for seed, (arm, verdict, loss) in enumerate(arms)]
+    first, second = lead.summary(found)
+    assert first.startswith(
+        "replace: verdict 0.67 [0.21, 0.94] of 3 (median generation 3), loss 1.00 [0.44, 1.00] of 3"
+    )
+    assert first.endswith("lead of the verdict over the loss where both alarm (2 of 3): median -0.5, -2 to 1")
+    assert second.startswith("retrained: verdict 0.00 [0.00, 0.79] of 1 (none), loss 0.00")
+    assert str(found[0]) == "seed 0 replace: verdict 4, loss 2 (once 2), nats per token by generation 4.40, 4.50"
+
+
+def test_the_loss_speaks_once_before_it_speaks_twice() -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(size=(60, 8)) for _ in range(11)]
+    rows = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in batches]
+    collapse = importlib.import_module("eval.collapse")
+    baseline = collapse.Baseline.of(rows[:6], rows[10])
+    nll = rng.normal(4.0, 0.01, size=(60, 5)) + np.array([0.0, 0.0, 0.5, 0.0, 0.0])
+    nll[:, 3:] += 0.5
+    later = [collapse.measure(one, rows[10], baseline.size) for one in rows[6:10]]
+    found = module("lead").found_of(7, "replace", collapse.judge(baseline, later, nll=nll))
+    assert (found.seed, found.loss_once, found.loss) == (7, 2, 3)
+
+
 def test_a_cell_shows_rate_interval_and_median_of_the_first_alarm() -> None:
     cell = module("collapse").Cell
     assert str(cell((2, 3, 4, None))) == ".750 [.301, .954] / 3.5"

@@ -30,7 +30,7 @@ def masses(course: str, chains: int, seed: int) -> np.ndarray:
     """Collision mass of the items of each generation of the benchmark's toy, shape (chains, STEPS)."""
     sequences = benchmark("sequences")
     world = sequences.World(modes=MODES, items=ITEMS, width=MODES, spread=0.0)
-    first = sequences.Generator(world, np.eye(MODES), zipf())
+    first = sequences.Sphere(world, np.eye(MODES), zipf())
     rng = np.random.default_rng(seed)
     return np.array(
         [[math.exp(-log_rke(items)) for items in getattr(sequences, course)(first, rng, STEPS)] for _ in range(chains)]

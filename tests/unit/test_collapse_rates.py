@@ -10,10 +10,11 @@ import statistics
 
 import numpy as np
 import pytest
-from collapse_cases import benchmark
+from collapse_cases import benchmark, unit
 
 from eval.collapse import Verdict
-from eval.readings import measure, nnr_variance
+from eval.diversity import log_rke
+from eval.readings import log_rke_jackknife, measure, nnr_variance
 
 GENERATIONS = 8
 
@@ -21,7 +22,7 @@ GENERATIONS = 8
 def verdicts(name: str, count: int, *, one_set: bool = False, seed: int = 1, **world: float) -> list[Verdict]:
     sequences, rules = benchmark("sequences"), benchmark("rules")
     toy = next(one for one in sequences.TOYS if one.name == name)
-    toy = sequences.Toy(toy.name, toy.healthy, toy.course, sequences.World(**world))
+    toy = sequences.Toy(toy.kind, sequences.World(**world))
     judged = rules.verdict_of_one_set if one_set else rules.verdict_of
     return [judged(toy.draw(np.random.default_rng([seed, number]), GENERATIONS)) for number in range(count)]
 
@@ -86,3 +87,12 @@ def test_the_jackknife_variances_are_not_too_small() -> None:
     everything = np.arange(100)
     spread = np.var([np.mean(one.nearest) for one in batches], ddof=1)
     assert 1.1 < np.mean([nnr_variance(one, everything, 150) for one in batches]) / spread < 2.2
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12)])
+def test_the_closed_form_is_the_jackknife(shape: tuple[int, int]) -> None:
+    rows = unit(np.random.default_rng(4).normal(size=shape) + 1)
+    left_out = [log_rke(np.delete(rows, place, axis=0)) for place in range(len(rows))]
+    value, variance = log_rke_jackknife(rows)
+    assert value == pytest.approx(log_rke(rows))
+    assert variance == pytest.approx((len(rows) - 1) * np.var(left_out))

@@ -114,7 +114,7 @@ def test_nearly_all_right_is_left_to_the_labels() -> None:
 
 def test_without_unlabelled_items_there_is_nothing_to_power() -> None:
     found = powered_mean([1.0, 0.0] * 10, [1.0, 0.0] * 10, weight=1.0)
-    assert (found.weight, found.score.value) == (0, 0.5)
+    assert (found.weight, found.score.value, found.score.note) == (0, 0.5, "every item is labelled")
 
 
 def test_few_labels_are_insufficient_and_no_items_too() -> None:
