@@ -99,9 +99,7 @@ def coverage(
         counts = f"{len(real)} anchors, {len(made)} synthetic and {len(other)} held-out items"
         nothing = insufficient(f"{counts}; coverage needs at least {needed} of each", len(real))
         return Coverage(nothing, nothing, nothing, k, 0)
-    among = real @ real.T
-    np.fill_diagonal(among, -np.inf)
-    radius = np.partition(among, -k, axis=1)[:, -k]
+    radius = neighbour_cosines(real, k)
     rng = np.random.default_rng(seed)
     missed, reference = (
         (real @ one[np.sort(rng.permutation(len(one))[:size])].T).max(axis=1) < radius for one in (made, other)
@@ -113,6 +111,13 @@ def coverage(
         k,
         size,
     )
+
+
+def neighbour_cosines(rows: FloatArray, k: int) -> FloatArray:
+    """Cosine of each of more than k unit rows to its k-th nearest other row, shape (n,)."""
+    among = rows @ rows.T
+    np.fill_diagonal(among, -np.inf)
+    return np.partition(among, -k, axis=1)[:, -k]
 
 
 def label_noise(

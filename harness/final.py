@@ -10,6 +10,7 @@ from harness.answerjudge import judge_answers
 from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
+from harness.failuremodes import failure_modes
 from harness.machine import versions
 from harness.probe import probe_report
 from harness.reading import readings
@@ -113,6 +114,7 @@ async def final_report(
         collapse=probe_report(bench, [one.probe for one in rounds], rounds[-1].harvest),
         judged=judged,
         used=bench.llm.used,
+        modes=failure_modes(bench, material.accepted),
     )
 
 

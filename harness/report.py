@@ -17,6 +17,7 @@ from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
 from harness.judgewords import gate_words, judge_lines, judge_verdict
+from harness.modekinds import cautions, least_of
 from harness.pages import environment, inline, interval, percent, points, unbroken
 from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
@@ -134,6 +135,8 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
             control_verdict=control_verdict,
             gate_words=gate_words,
             judge_verdict=judge_verdict,
+            cautions=cautions(report.modes),
+            least_of=least_of,
             nothing=nothing_gained(report, main),
             diffs=prompt_diffs(report),
             effects=effects(report),
@@ -169,6 +172,7 @@ def summary_lines(report: RunReport) -> list[str]:
         unit = "percent" if name == "recovered" else "points"
         lines.append(f"{title}: {interval(estimate, unit)}")
     lines += [*control_lines(report), *judge_lines(report)]
+    lines += [f"Caution, {line[0].lower()}{line[1:]}" for line in cautions(report.modes)]
     lines.append(f"Stopped after {_rounds(len(report.rounds))}: {report.stop}")
     return lines
 

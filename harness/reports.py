@@ -67,6 +67,31 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureMode:
+    """What one detector of a known failure mode of synthetic data says (`harness/failuremodes.py`).
+
+    The figure is in `unit` (`percent` of 1, or `number`), on seeds, on real anchors and on synthetic rows;
+    `difference` (in `difference_unit`) is synthetic − real. It `fired` if the interval of the difference lies above 0
+    and its value is at least `least`; None where that cannot be told. `evidence` holds counts, synthetic texts and
+    seeds, never a text or word that only anchors or dev items hold.
+    """
+
+    name: str
+    family: str
+    about: str
+    unit: str
+    difference_unit: str
+    seeds: Estimate
+    real: Estimate
+    synthetic: Estimate
+    difference: Estimate
+    least: float
+    fired: bool | None
+    verdict: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """One of the three gaps in a sentence, its likely cause (`dialect`, `coverage`, `label noise`; `none` where the gap
     needs none, `unknown` where no detector speaks), what the detector says, and what to try next."""
@@ -279,3 +304,4 @@ class RunReport:
     collapse: ProbeReport | None = None
     judged: tuple[JudgedAnswers, ...] = ()
     used: Cost = field(default_factory=Cost)
+    modes: tuple[FailureMode, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, cast
 from harness.collapsecheck import CollapseCheck
 from harness.generations import ArmReport
 from harness.records import Cost, Estimate, EvalReport, Gap, Role
-from harness.reports import RoundReport, RunReport
+from harness.reports import FailureMode, RoundReport, RunReport
 from harness.store import canonical, digest, file_digest
 
 Point = tuple[str, float, int]
@@ -140,7 +140,18 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
         # Without a score (its gate refused it) only the agreement is shown.
         name = f"final/judge/{one.role.value}/{key_of(one.arm)}"
         values |= _estimate_metrics(name, one.score) | _estimate_metrics(f"{name}/kappa", one.gate.kappa)
+    for mode in report.modes:
+        values |= _mode_metrics(mode)
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
+
+
+def _mode_metrics(mode: FailureMode) -> dict[str, float]:
+    """Its three figures, the difference with its interval, and 1 where it fired, 0 where not; nothing untold."""
+    name = f"final/modes/{key_of(mode.name)}"
+    figures = {"seeds": mode.seeds, "real": mode.real, "synthetic": mode.synthetic}
+    values = {f"{name}/{side}": found.value for side, found in figures.items() if found.value is not None}
+    values |= _estimate_metrics(f"{name}/difference", mode.difference)
+    return values if mode.fired is None else values | {f"{name}/fired": float(mode.fired)}
 
 
 def _slice_metrics(prefix: str, evaluation: EvalReport | None) -> dict[str, float]:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+from harness.modekinds import KINDS, judged
 from harness.records import (
     Cell,
     Change,
@@ -31,6 +32,7 @@ from harness.reports import (
     Calibration,
     ControlReport,
     Diagnosis,
+    FailureMode,
     FilterWorth,
     FunnelRow,
     GateReport,
@@ -296,6 +298,15 @@ def make_diagnosis() -> Diagnosis:
     )
 
 
+def make_mode(name: str = "hedging", fired: bool | None = True) -> FailureMode:
+    """A failure mode of the table with made-up figures."""
+    found = Estimate(None, None, None, 0, "none", "insufficient: 3 rows") if fired is None else make_estimate(2.0, 0.5)
+    if fired is False:
+        found = make_estimate(0.0, 0.5)
+    side = make_estimate(0.4, 0.2)
+    return judged(KINDS[name], side, side, side, found, ("commonest: “perhaps <b>” 3",))
+
+
 def make_run_report(**changes: Any) -> RunReport:
     """A finished two-round run with made-up numbers, e.g. `make_run_report(rounds=(make_round(1),), best_round=1)`."""
     rounds = (make_round(1), make_round(2))
@@ -372,6 +383,7 @@ def make_run_report(**changes: Any) -> RunReport:
             Reading("source", "A made-up sentence on the source gap.", "none", "", ""),
             Reading("recovered", "A made-up sentence on what is left.", "unknown", "nothing speaks", "look at samples"),
         ),
+        modes=(make_mode(), make_mode("repeated openings", fired=False), make_mode("content shift", fired=None)),
         clusters={"c1": "“what is a test item ?”, “what was <b>it</b> ?”"},
     )
     return replace(report, **changes)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, generative, lead, overhead, statistics, training
+from benchmarks import collapse, failuremodes, generative, lead, overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
@@ -16,6 +16,7 @@ TABLE: dict[str, ModuleType] = {
     "statistics": statistics,
     "collapse": collapse,
     "lead": lead,
+    "failure-modes": failuremodes,
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.loop import read_run
+from harness.modekinds import KINDS
 from harness.packaged import read_trec
 from harness.records import Role
 from harness.reports import RunReport
@@ -165,6 +166,8 @@ def test_the_gaps_are_read_and_the_detectors_heard(finished: Path) -> None:
     assert report.diagnosis is not None
     assert report.diagnosis.leak is not None
     assert report.diagnosis.dev_test is not None
+    assert [one.name for one in report.modes] == list(KINDS)
+    assert "Known failure modes" in (finished / "runs" / "reports" / report.id / "report.html").read_text("utf-8")
     assert {"label=HUM", "label=LOC", "label=NUM"} <= {one.slice for one in report.changes}
     assert report.rounds[1].gain is not None
     assert report.rounds[1].evidence

@@ -16,6 +16,7 @@ from factories import (
     make_estimate,
     make_eval,
     make_gap,
+    make_mode,
     make_round,
     make_run_report,
     make_samples,
@@ -375,6 +376,24 @@ def test_samples_are_sorted_by_outcome_and_show_the_deciding_verdict() -> None:
     assert module.deciding(watched) == watched.verdicts
 
 
+def test_failure_modes_are_shown_with_their_figures_and_what_they_rest_on() -> None:
+    page = render(make_run_report())
+    for said in (
+        "Known failure modes",
+        "Caution. Sycophancy: Synthetic rows hedge more than real ones do (hedging).",
+        "2.00 (1.50 to 2.50), n =",
+        "No alarm: no difference beyond chance.",
+        "Cannot be told: 3 rows.",
+        "Matters from 15 points.",
+        "commonest: “perhaps <b>” 3",
+    ):
+        assert said in page.text
+    quiet = make_run_report(modes=(make_mode(fired=False),))
+    assert "Caution" not in render(quiet).text
+    assert not any(line.startswith("Caution") for line in summary_lines(quiet))
+    assert "Known failure modes" not in render(make_run_report(modes=())).text
+
+
 def test_summary_lines_are_few_and_plain() -> None:
     lines = summary_lines(make_run_report())
     assert lines[0] == headline(make_run_report())
@@ -384,7 +403,8 @@ def test_summary_lines_are_few_and_plain() -> None:
     )
     assert "Gap recovered: 37.0 % (28.0 to 46.0)" in lines
     assert lines[-1] == "Stopped after 2 rounds: the round limit (2) is reached"
-    assert len(lines) == 16
+    assert lines[-2].startswith("Caution, sycophancy: Synthetic rows hedge more than real ones do (hedging).")
+    assert len(lines) == 17
     assert not [line for line in lines if "\n" in line]
 
 
