@@ -147,7 +147,7 @@ def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> Non
         _say(state, ended, state.ended(job, name, seed, ended.fault) is not None)
 
     ordered = [job for job, _, _ in left.values()]
-    if plan.jobs > 1:
+    if plan.jobs > 1 and len(left) > 1:
         log = state.store.root / "logs"
         print(f"what they say: {log}")
         ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]

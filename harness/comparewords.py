@@ -64,6 +64,7 @@ def compare_lines(found: Comparison) -> list[str]:
     claims = sum(line.against is not None for line in found.lines)
     out.append((HOW if len(found.seeds) > 1 else HOW_ONE).format(claims=claims))
     out += [COSTS, sharing(found)]
+    out += [] if found.base else ["There is no finished run of the base, so there is nothing to take differences to."]
     out += [line_verdict(line) for line in found.lines if line.against is not None]
     out += [f"{line.variant}: {line.note}." for line in found.lines if line.note]
     return out + [f"not finished: {name}: {fault}" for name, fault in found.missing.items()]
@@ -74,12 +75,13 @@ def sharing(found: Comparison) -> str:
     runs = sum(len(line.runs) for line in found.lines)
     used, paid = found.used, found.paid
     if not used.calls:
-        return f"The {runs} runs stand on no calls that are on record."
+        return f"{runs} run(s) stand on no calls that are on record."
     base = found.base
     times = f", {paid.calls / base.used.calls:.2f} times what the base needs" if base and base.used.calls else ""
+    rest = ": the rest was shared" if paid.calls < used.calls else ""
     return (
-        f"The {runs} runs stand on {used.calls:,} calls ({money(used.usd)}) counted run by run; paid were "
-        f"{paid.calls:,} ({money(paid.usd)}){times}: the rest was shared."
+        f"{runs} run(s) stand on {used.calls:,} calls ({money(used.usd)}) counted run by run; paid were "
+        f"{paid.calls:,} ({money(paid.usd)}){times}{rest}."
     )
 
 

@@ -22,7 +22,8 @@ from harness.machine import cores
 from harness.spec import Spec
 
 MEMORY_A_RUN = 2_000_000_000
-"""Bytes that a run with the embedded models takes at most: measured 1.5 GB on TREC."""
+"""Bytes that a run with the embedded models takes at most: 1.45 GB were measured on TREC, embedding its 5,381 questions
+and serving the embedded LLM included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,10 @@ FIXED: dict[tuple[str, ...], str] = {
     ("evaluate", "metric"): "is the same for all variants; set it in the base or under `set`",
 }
 """Keys that no variant may override, and why."""
+NOT_FOR_ALL = (("seed",), ("evaluate", "test"))
+"""Fixed keys that the suite itself sets."""
 ALL_MAY_SET = (("data",), ("task",), ("runtime",), ("budget",), ("evaluate", "metric"))
-"""Those of them that `set` may, because it is for all alike."""
+"""Fixed keys that `set` may override, because it is for all alike."""
 SEALED = Override("the suite", ("evaluate", "test"), Document(value=False, raw={(): "false"}))
 MOST_VARIANTS = 200
 
@@ -100,6 +102,10 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> LoadedSuite:
         reader.stop_if_bad()
         raise SpecError(str(path), [Problem("", "holds no `key: value` lines; a suite begins with `base: …`", 1)])
     suite = _validated(reader)
+    for text in overrides:
+        key = split_key(text.partition("=")[0])
+        if key in NOT_FOR_ALL:
+            reader.problems.append(Problem(f"--set {dotted(key)}", FIXED[key]))
     reader.stop_if_bad()
     base = path.parent / suite.base
     if not base.is_file():

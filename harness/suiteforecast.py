@@ -122,6 +122,10 @@ def _sameness(spec: Spec, rehearsal: Rehearsal, role: str, purpose: str) -> tupl
     endpoint = getattr(spec.llm, role).model_dump(mode="json", exclude={"api_key_env", "price"})
     if purpose == "round 1":
         return True, digest([purpose, endpoint, _requests(rehearsal.first)])
+    if purpose == "frozen probe":
+        asked = [spec.evaluate.probe, spec.task, spec.matrix, spec.generate.sampling]
+        parts = [one.model_dump(mode="json") for one in asked]
+        return True, digest([purpose, endpoint, parts, spec.generate.shots, spec.stop.max_rounds])
     if purpose.startswith("round") or purpose == "control static":
         steered = bool(spec.feedback.policies) and purpose != "control static"
         rendered = rehearsal.first if purpose == "control static" else rehearsal.later

@@ -143,10 +143,42 @@ def test_showing_a_store_loads_no_model_and_no_mlflow(tmp_path: Path) -> None:
     assert not {"torch", "mlflow", "openai", "transformers", "peft", "matplotlib"} & set(loaded(tmp_path, "show"))
 
 
+def suite_of(place: Place, variants: str) -> Path:
+    path = place.folder / "suite.yaml"
+    path.write_text(
+        f"base: my-task/{place.task().name}\nset: {{runtime.tracking.enabled: false}}\nvariants: {variants}\n"
+    )
+    return path
+
+
+def test_a_bad_suite_is_refused_before_anything_runs(place: Place) -> None:
+    done = place("compare", str(suite_of(place, "{a: {filters.judg.enabled: false}, b: {}}")))
+    assert done.code == 2
+    assert "unknown key 'judg'; did you mean 'judge'?" in done.err
+    assert not (place.folder / "runs").exists()
+
+
+def test_the_forecast_of_a_suite_loads_no_model_and_runs_nothing(place: Place) -> None:
+    suite = suite_of(place, "{a: {filters.judge.enabled: false}}")
+    found = loaded(place.folder, "compare", str(suite), "--dry-run")
+    assert not {"torch", "mlflow", "openai", "transformers", "peft", "matplotlib"} & set(found)
+    done = place("compare", str(suite), "--dry-run", "--only", "a")
+    assert done.code == 0
+    assert "runs left" in done.out
+    assert "together, all seeds" in done.out
+    assert list(Store(place.folder / "runs").ids()) == []
+
+
+def test_a_further_look_of_a_suite_needs_words(place: Place) -> None:
+    done = place("compare", str(suite_of(place, "{a: {train.steps: 7}}")), "--reopen-test", " ")
+    assert done.code == 2
+    assert "--reopen-test ''" in done.err
+
+
 def test_help_names_every_command(place: Place) -> None:
     done = place("--help")
     assert done.code == 0
-    for name in ("init", "validate", "plan", "run", "show", "report", "track"):
+    for name in ("init", "validate", "plan", "run", "compare", "show", "report", "track"):
         assert f" {name} " in done.out
     assert place().code == 2
 

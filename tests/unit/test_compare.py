@@ -102,7 +102,7 @@ def test_what_was_shared_shows_in_the_cost(store: Store, tmp_path: Path) -> None
     assert found.used.calls == 800
     assert found.paid.calls == 200 + 3 * 10
     assert (
-        "The 8 runs stand on 800 calls ($4.00) counted run by run; paid were 230 ($1.15), 1.15 times what the base "
+        "8 run(s) stand on 800 calls ($4.00) counted run by run; paid were 230 ($1.15), 1.15 times what the base "
         "needs: the rest was shared." in compare_lines(found)
     )
     ranking, took = compare_tables(found)
@@ -160,6 +160,7 @@ def test_without_a_finished_base_there_is_a_ranking_but_no_difference(store: Sto
     assert [line.variant for line in found.lines] == ["a"]
     assert found.lines[0].against is None
     assert found.base is None
+    assert any("no finished run of the base" in line for line in compare_lines(found))
     assert found.used == Cost(100, 0, 0, 1000, 500, 0.5)
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from eval.intervals import paired_shares, wilson
 from eval.outcomes import ScoredRun
-from eval.score import compare, evaluate, pooled_paired_difference
+from eval.score import compare, evaluate, pooled_paired_difference, pooled_score
 from harness.records import EvalReport, Example, Prediction, Role, Status
 
 
@@ -249,3 +249,17 @@ def test_equal_arms_over_three_runs_are_rarely_told_apart() -> None:
         runs = [ScoredRun(examples, {"a": arms[place], "b": arms[place + 3]}) for place in range(3)]
         better += pooled_paired_difference(runs, "a", "b", "accuracy", 300, trial).items.low > 0
     assert better <= binom.ppf(0.999, trials, 0.025)
+
+
+def test_a_pooled_score_is_the_mean_over_runs_with_both_kinds_of_noise() -> None:
+    examples = items(["HUM", "LOC"] * 20)
+    right = [[place < count for place in range(40)] for count in (20, 30)]
+    runs = [ScoredRun(examples, {"a": right_or_not(examples, one)}) for one in right]
+    pooled = pooled_score(runs, "a", "accuracy", 400, 0)
+    assert pooled.per_run == pytest.approx((0.5, 0.75))
+    assert pooled.items.value == pytest.approx(0.625)
+    assert pooled.items.low is not None
+    assert pooled.total.low is not None
+    assert pooled.total.low < pooled.items.low < 0.625
+    assert pooled_score(runs[:1], "a", "accuracy", 400, 0).items == wilson(20, 40)
+    assert pooled_score([], "a", "accuracy", 400, 0).items.note.startswith("insufficient")

@@ -114,6 +114,12 @@ def test_overrides_go_to_all(tmp_path: Path) -> None:
     assert {spec.stop.max_rounds for one in suite.variants for spec in one.specs.values()} == {9}
 
 
+@pytest.mark.parametrize("override", ["seed=3", "evaluate.test=true"])
+def test_what_the_suite_itself_sets_cannot_be_overridden(tmp_path: Path, override: str) -> None:
+    with pytest.raises(SpecError, match=r"--set (seed|evaluate\.test): is the suite's"):
+        loaded(tmp_path, HEAD + "variants: {a: {train.steps: 7}}\n", override)
+
+
 def test_only_the_chosen_variants_stay_and_the_base_always(tmp_path: Path) -> None:
     suite = loaded(tmp_path, HEAD + "variants: {alpha: {train.steps: 7}, beta: {train.steps: 8}}\n")
     assert [one.name for one in chosen(suite, ["beta"]).variants] == ["base", "beta"]

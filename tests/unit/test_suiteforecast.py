@@ -18,7 +18,7 @@ data:
   source: {kind: file, path: items.csv}
 generate: {accepted_per_round: 16, over_generation: 2}
 filters: {consistency: {folds: 3}, judge: {gate_items: 10, audit: 4}}
-evaluate: {controls: []}
+evaluate: {controls: [], probe: {enabled: false}}
 llm: {generator: {base_url: "http://127.0.0.1:1/v1", model: m, price: {input: 1, output: 2}}}
 stop: {max_rounds: 3}
 """
@@ -48,6 +48,19 @@ def test_filters_alone_add_no_generator_call_where_nothing_is_steered(tmp_path: 
     assert base.alone.usd > 0
     assert [one.most for one in others] == [Cost(), Cost()]
     assert [one.alone for one in others] == [base.alone, base.alone]
+
+
+def test_the_frozen_probe_is_asked_once_for_all_variants(tmp_path: Path) -> None:
+    found = forecast(
+        tmp_path,
+        "set: {filters.judge.enabled: false, evaluate.probe: {enabled: true, items: 50}}\n"
+        "variants:\n  a: {filters.duplicates.enabled: false}\n  b: {evaluate.probe.items: 60}\n",
+    )
+    base, filtered, larger = found.variants
+    # 12 calls of generation, and 50 prompts in each of three rounds.
+    assert base.alone.calls == 12 + 150
+    assert (filtered.least.calls, filtered.most.calls) == (0, 8)
+    assert larger.least.calls == 180
 
 
 def test_what_feedback_words_otherwise_is_between_shared_and_not(tmp_path: Path) -> None:
