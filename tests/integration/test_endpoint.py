@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from endpoint import MODELS, ScriptedEndpoint, good, hang, html, reply, reset, wait_for
+from endpoint import MODELS, Call, ScriptedEndpoint, good, hang, html, reply, reset, wait_for
 
 from harness import spec
 from harness.errors import BudgetError, EndpointError
@@ -340,8 +341,13 @@ def test_endpoint_that_speaks_another_protocol(client: Callable[..., Client], en
 
 def test_fatal_error_keeps_what_is_in_flight(client: Callable[..., Client], endpoint: ScriptedEndpoint):
     refused = threading.Event()
-    endpoint.script(wait_for(refused), reply(401))
-    threading.Timer(0.3, refused.set).start()
+
+    def refuse(handler: Any, call: Call) -> None:
+        """The other call's answer comes well after the refusal, however late either call was made."""
+        reply(401)(handler, call)
+        threading.Timer(0.5, refused.set).start()
+
+    endpoint.script(wait_for(refused), refuse)
     with pytest.raises(EndpointError, match="refuses the call"):
         ask(client(concurrency=2), *prompts(20))
     assert len(endpoint.calls) == 2
@@ -377,6 +383,7 @@ def test_killed_client_resumes_from_its_cache(tmp_path: Path, endpoint: Scripted
     code = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from harness import spec
 from harness.llm.client import Request, open_client
 place = spec.Endpoint(base_url=sys.argv[1], model="model-a")
@@ -411,6 +418,7 @@ def test_cached_run_starts_and_imports_nothing(tmp_path: Path, endpoint: Scripte
     code = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from harness import spec
 from harness.llm.client import Request, open_client
 place = spec.Endpoint(base_url=sys.argv[1], model="model-a")
