@@ -226,6 +226,7 @@ def test_a_second_run_calls_nothing_and_trains_nothing(finished: Path) -> None:
     assert (contents(finished), calls(finished)) == (before, asked)
 
 
+@pytest.mark.slow
 def test_the_same_spec_and_seed_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     write_case(tmp_path)
     done = harness(tmp_path, "run", "slice.yaml", "--set", "runtime.tracking.enabled=false", PYTHONHASHSEED="7")
@@ -288,6 +289,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_an_endpoint_over_http_needs_only_url_model_and_key(finished: Path, tmp_path: Path) -> None:
     write_case(tmp_path)
     server = subprocess.Popen(

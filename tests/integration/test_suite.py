@@ -47,7 +47,7 @@ filters:
   leakage: {threshold: 0.999}
   judge: {gate_items: 10, audit: 2}
 train: {steps: 3, batch_size: 8}
-evaluate: {resamples: 200, arms: [seeds, mixed], controls: []}
+evaluate: {resamples: 200, arms: [seeds, mixed], controls: [], probe: {enabled: false}}
 feedback: {policies: []}
 stop: {max_rounds: 2, patience: 2}
 runtime: {threads: 1, limits: {generator: {max_retries: 0}}}
