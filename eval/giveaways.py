@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eval.intervals import MIN_ITEMS, holm, mcnemar_exact, wilson
 from eval.outcomes import BoolArray, IntArray
-from eval.shift import neighbour_cosines
+from eval.shift import missed_by
 from eval.templates import content
 from eval.vectors import unit_rows
 from harness.records import Estimate
@@ -92,10 +92,7 @@ def missed_clusters(
     size = min(len(made), len(other))
     if min(size, len(real)) < max(MIN_ITEMS, k + 1):
         return ()
-    radius, rng = neighbour_cosines(real, k), np.random.default_rng(seed)
-    missed, reference = (
-        (real @ one[np.sort(rng.permutation(len(one))[:size])].T).max(axis=1) < radius for one in (made, other)
-    )
+    missed, reference = missed_by(real, made, other, size, k, seed)
     places = {name: np.flatnonzero(np.array([one == name for one in clusters])) for name in sorted({*clusters})}
     large = {name: own for name, own in places.items() if len(own) >= MIN_ITEMS}
     adjusted = holm([mcnemar_exact(missed[own], reference[own]) for own in large.values()])

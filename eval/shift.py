@@ -99,11 +99,7 @@ def coverage(
         counts = f"{len(real)} anchors, {len(made)} synthetic and {len(other)} held-out items"
         nothing = insufficient(f"{counts}; coverage needs at least {needed} of each", len(real))
         return Coverage(nothing, nothing, nothing, k, 0)
-    radius = neighbour_cosines(real, k)
-    rng = np.random.default_rng(seed)
-    missed, reference = (
-        (real @ one[np.sort(rng.permutation(len(one))[:size])].T).max(axis=1) < radius for one in (made, other)
-    )
+    missed, reference = missed_by(real, made, other, size, k, seed)
     return Coverage(
         wilson(int(missed.sum()), len(real)),
         wilson(int(reference.sum()), len(real)),
@@ -113,7 +109,19 @@ def coverage(
     )
 
 
-def neighbour_cosines(rows: FloatArray, k: int) -> FloatArray:
+def missed_by(
+    real: FloatArray, made: FloatArray, other: FloatArray, size: int, k: int, seed: int
+) -> tuple[BoolArray, BoolArray]:
+    """Which of the real rows have none of `size` rows of `made`, and none of `size` of `other`, nearer than their k-th
+    nearest real one; all unit rows, the `size` drawn by `seed`."""
+    radius, rng = _neighbour_cosines(real, k), np.random.default_rng(seed)
+    missed, reference = (
+        (real @ one[np.sort(rng.permutation(len(one))[:size])].T).max(axis=1) < radius for one in (made, other)
+    )
+    return missed, reference
+
+
+def _neighbour_cosines(rows: FloatArray, k: int) -> FloatArray:
     """Cosine of each of more than k unit rows to its k-th nearest other row, shape (n,)."""
     among = rows @ rows.T
     np.fill_diagonal(among, -np.inf)

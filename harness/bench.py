@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from harness.arms import Material
@@ -35,6 +36,15 @@ class Spender(Llm, Protocol):
     def used(self) -> Cost: ...
 
     def use(self, keys: Iterable[str]) -> None: ...
+
+
+def students_of(
+    spec: Spec, store: Store, embedder: Embedder, device: str, watch: Watch, base: Path
+) -> Students | Writers:
+    """Who trains and predicts for the task of `spec`; relative paths start at `base`."""
+    if spec.task.answer:
+        return Writers(spec, store, device, watch, base)
+    return Students(spec, store, embedder, device, watch, base)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -211,19 +209,11 @@ def _run(spec: Spec, file: Path, reopen: str) -> RunReport:
 
 
 def _loop(spec: Spec, base: Path, reopen: str) -> RunReport:
-    import harness.loop as loop
-    from harness.terminal import watching
+    from harness.running import make_run
 
-    # asyncio replaces Python's own handler by one that waits for the next await, which training never reaches.
-    signal.signal(signal.SIGINT, _interrupt)
     if spec.data.source.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
-    with watching() as progress:
-        return loop.run(spec, base, progress, reopen)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    return make_run(spec, base, reopen)
 
 
 def _print_result(found: RunReport, spec: Spec) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from eval.collapse import Baseline, Readings, Verdict, judge, matched_size, measure
+from eval.collapse import Baseline, RareSlices, Readings, Verdict, judge, matched_size, measure
 from eval.profiles import Items, Profile, profiles
 from eval.readings import MIN_ANCHORS, MIN_BATCHES, MIN_SET, MIN_SIZE, held_back
 from eval.wording import language
@@ -97,6 +97,36 @@ def check(
         profiles(base, others, rows if real else None, baseline.size, SEED) if baseline.batches else (),
         tuple(cautions),
     )
+
+
+def check_generations(
+    batches: Sequence[Items],
+    later: Sequence[Items],
+    anchors: NDArray[np.float32],
+    *,
+    embedder: str,
+    seed: int,
+    names: Sequence[str],
+    what: str,
+    nll: NDArray[np.float64] | None = None,
+    entropy: NDArray[np.float64] | None = None,
+    slices: RareSlices | None = None,
+    explain: bool = True,
+) -> CollapseCheck:
+    """The detector on generations that are in memory: generation 0's `batches` and the `later` ones, against unit
+    vectors of real anchors. `names` are the generations', `what` says what their texts are. Confirmations as for
+    `eval.collapse.judge`; without `explain` there are no profiles, which take longest.
+    """
+    size = matched_size([len(one.texts) for one in batches], [len(one.texts) for one in later])
+    baseline = Baseline.of([one.vectors for one in batches], anchors, max(1, size), seed)
+    readings = [measure(one.vectors, anchors, baseline.size, seed) for one in later]
+    verdict = judge(baseline, readings, nll=nll, entropy=entropy, slices=slices)
+    facts = [
+        GenerationFacts(name, (what,), len(one.texts), 0, len(set(one.texts)))
+        for name, one in zip(names, [batches[0], *later], strict=True)
+    ]
+    explained = profiles(batches, later, anchors, baseline.size, seed) if explain and baseline.batches else ()
+    return CollapseCheck(embedder, "anchors", tuple(facts), verdict, explained, ())
 
 
 def write_check(found: CollapseCheck, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eval.collapse import Course, Look, Verdict
 from harness.collapsecheck import CollapseCheck
 from harness.forecast import Table
+from harness.pages import p_value
 
 COURSE_COLUMNS = ("generation", "texts", "nnR", "change", "p", "log RKE", "change of modes", "p", "CUSUM", "says")
 PROFILE_COLUMNS = (
@@ -56,7 +57,7 @@ def check_lines(found: CollapseCheck) -> list[str]:
     if verdict.run_rate is not None and verdict.level is not None:
         said.append(
             f"  By design about {100 * verdict.run_rate:.0f} of 100 runs without any change alarm: p ≤ "
-            f"{_p(verdict.level)} twice in succession, generation 0 in {verdict.batches} "
+            f"{p_value(verdict.level)} twice in succession, generation 0 in {verdict.batches} "
             f"batch{'' if verdict.batches == 1 else 'es'}."
         )
     said += [f"confirmation: {one.reason}" for one in verdict.confirmations]
@@ -108,7 +109,7 @@ def _cells(look: Look | None) -> tuple[str, str, str]:
     if look is None:
         return ("–", "–", "–")
     change = "–" if look.effect is None else f"{look.effect:+.1f} %"
-    return (f"{look.value:.3f}", change, f"{_p(look.p)}{' *' if look.beyond else ''}")
+    return (f"{look.value:.3f}", change, f"{p_value(look.p)}{' *' if look.beyond else ''}")
 
 
 def _look(course: Course, place: int) -> Look | None:
@@ -124,10 +125,6 @@ def _says(place: int, verdict: Verdict) -> tuple[str]:
     if any(look is not None and look.beyond for look in looks):
         return ("beyond a limit",)
     return ("baseline" if place == 0 and verdict.courses else "",)
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def _figure(value: float | None, digits: int) -> str:

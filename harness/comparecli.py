@@ -6,9 +6,7 @@ Heavy imports stand inside the command.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +17,6 @@ from harness.plaintext import printable
 if TYPE_CHECKING:
     from harness.engine import Ended
     from harness.reports import RunReport
-    from harness.spec import Spec
     from harness.suiterun import SuiteState
 
 FAILED = 1
@@ -90,21 +87,6 @@ def compare(
         raise typer.Exit(FAILED)
 
 
-def make_run(spec: Spec, base: Path) -> None:
-    """One run of a suite, in this process or in one of its own."""
-    import harness.loop as loop
-    from harness.terminal import watching
-
-    # asyncio replaces Python's own handler by one that waits for the next await, which training never reaches.
-    signal.signal(signal.SIGINT, _interrupt)
-    with watching() as progress:
-        loop.run(spec, base, progress)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _forecast(state: SuiteState) -> None:
     from harness.dryrun import read_items
     from harness.engine import plan_jobs
@@ -132,6 +114,7 @@ def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> Non
     from dataclasses import replace
 
     from harness.engine import plan_jobs, run_apart, run_here, shared_limits
+    from harness.running import make_run
     from harness.suiterun import missing
 
     plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)

@@ -9,7 +9,7 @@ from harness.compare import Comparison, Finished
 from harness.figures import funnel_totals, last_funnel
 from harness.records import Example, SliceScore
 from harness.reports import RunReport
-from harness.roundwords import PromptDiff, line_diff
+from harness.roundwords import PromptDiff, diffs_between
 from harness.store import Store, read_lines
 from harness.suitespec import BASE
 
@@ -145,7 +145,4 @@ def _rows(report: RunReport, store: Store) -> dict[str, Example]:
 def _prompts(base: RunReport, other: RunReport) -> tuple[PromptDiff, ...]:
     if not base.rounds or not other.rounds:
         return ()
-    before, after = base.rounds[-1].prompts, other.rounds[-1].prompts
-    return tuple(
-        PromptDiff(label, lines) for label, text in after.items() if (lines := line_diff(before.get(label, ""), text))
-    )
+    return tuple(diffs_between(base.rounds[-1].prompts, other.rounds[-1].prompts))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from harness.compare import Comparison
 from harness.comparedetail import Detail
@@ -22,16 +21,14 @@ from harness.comparewords import (
     verdict_word,
 )
 from harness.deliver import report_folder
-from harness.errors import StoreError
-from harness.pages import environment, inline
-from harness.redact import redact
+from harness.pages import environment, inline, page_folder
+from harness.redact import cleaned, redact
 from harness.scorewords import score_name
 from harness.specfile import dump
-from harness.store import Store, adapter, write_json
+from harness.store import Store, write_json
 from harness.suitefile import LoadedSuite
 from harness.suitespec import BASE
 
-T = TypeVar("T")
 PAGE, FILE = "compare.html", "compare.json"
 PICTURES = {
     "differences": (
@@ -50,25 +47,18 @@ def write_comparison(found: Comparison, detail: Detail, suite: LoadedSuite, stor
 
     Raises `StoreError` where it cannot be written.
     """
-    found, detail = _clean(Comparison, found), _clean(Detail, detail)
+    found, detail = cleaned(found), cleaned(detail)
     folder = report_folder(store, found.id)
     pictures = compare_figures(found)
     page = render_comparison(found, detail, pictures)
-    try:
-        for name in ("figures", "specs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for name, png in pictures.items():
-            (folder / "figures" / f"{name}.png").write_bytes(png)
+    advice = "The runs themselves are safe; free some space, then run the same command again."
+    with page_folder(folder, pictures, "comparison", advice):
+        (folder / "specs").mkdir(exist_ok=True)
         for one in suite.variants:
             text = redact(dump(one.specs[suite.seeds[0]]))
             (folder / "specs" / f"{one.name}.yaml").write_text(text, encoding="utf-8")
         write_json(folder / FILE, Comparison, found)
         (folder / PAGE).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the comparison to {str(folder)!r}: {error.strerror or error}. The runs themselves are safe; "
-            "free some space, then run the same command again."
-        ) from error
     return folder / PAGE
 
 
@@ -94,12 +84,6 @@ def render_comparison(found: Comparison, detail: Detail, pictures: Mapping[str, 
             anchor=_anchor,
         )
     )
-
-
-def _clean(kind: type[T], value: T) -> T:
-    """The value without what looks like a secret."""
-    codec = adapter(kind)
-    return codec.validate_python(redact(codec.dump_python(value, mode="json")))
 
 
 def _anchor(name: str) -> str:

@@ -88,9 +88,13 @@ def _some(accepted: Sequence[Example], seed: int) -> list[Example]:
     return [accepted[place] for place in order]
 
 
+def substance(text: str) -> str:
+    """What is embedded of a text: its content words. One of function words alone gets the vector of a blank."""
+    return " ".join(content(stripped(text))) or "_"
+
+
 def _embedded(side: Sequence[Example], embed: Embedder) -> Vectors:
-    # A text of function words alone still needs a vector, and gets that of a blank.
-    texts = [" ".join(content(stripped(one.text))) or "_" for one in side]
+    texts = [substance(one.text) for one in side]
     return np.asarray(embed(texts)) if texts else np.zeros((0, 0))
 
 

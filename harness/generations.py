@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.collapse import Baseline, RareSlices, judge, matched_size, measure
-from eval.profiles import Items, profiles
-from harness.collapsecheck import CollapseCheck, GenerationFacts
+from eval.collapse import RareSlices
+from eval.profiles import Items
+from harness.collapsecheck import CollapseCheck, check_generations
 from harness.collapsespec import GenerationArm
 from harness.embed import Embedder, SentenceEmbedder
 from harness.errors import DataError
@@ -179,7 +179,7 @@ def _run(spec: Spec, base: Path, store: Store, ident: str, watch: Watch) -> Gene
 
 def _set_up(spec: Spec, base: Path, store: Store, watch: Watch) -> _Bench:
     device = device_of(spec)
-    use_threads(None if spec.runtime.threads == "auto" else spec.runtime.threads)
+    use_threads(spec.runtime.threads)
     embed = TimedEmbedder(SentenceEmbedder(store.root, device), watch)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embed)
@@ -338,14 +338,15 @@ def _check(
     rare: RareSlices | None = None,
 ) -> CollapseCheck:
     """The detector on some texts of each later generation, against generation 0's batches of the probe."""
-    rows, seed = bench.rows, bench.spec.seed
-    size = matched_size([len(one.texts) for one in bench.batches], [len(one.texts) for one in later])
-    baseline = Baseline.of([one.vectors for one in bench.batches], rows, max(1, size), seed)
-    readings = [measure(one.vectors, rows, baseline.size, seed) for one in later]
-    verdict = judge(baseline, readings, nll=nll, entropy=entropy, slices=rare)
-    facts = [
-        GenerationFacts(f"generation {place}", (what,), len(one.texts), 0, len(set(one.texts)))
-        for place, one in enumerate([bench.batches[0], *later])
-    ]
-    explained = profiles(bench.batches, later, rows, baseline.size, seed) if baseline.batches else ()
-    return CollapseCheck(bench.embed.id, "anchors", tuple(facts), verdict, explained, ())
+    return check_generations(
+        bench.batches,
+        later,
+        bench.rows,
+        embedder=bench.embed.id,
+        seed=bench.spec.seed,
+        names=[f"generation {place}" for place in range(len(later) + 1)],
+        what=what,
+        nll=nll,
+        entropy=entropy,
+        slices=rare,
+    )

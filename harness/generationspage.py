@@ -8,12 +8,11 @@ import yaml
 
 from harness.collapsefigures import arms_figure
 from harness.collapsewords import check_lines, check_tables
-from harness.errors import StoreError
 from harness.generations import GenerationsReport
 from harness.generationwords import ABOUT, arm_lines, arm_tables
-from harness.pages import environment, inline
-from harness.redact import redact
-from harness.store import adapter, write_json
+from harness.pages import environment, inline, page_folder
+from harness.redact import cleaned
+from harness.store import write_json
 
 PICTURES = {
     "arms": (
@@ -29,23 +28,15 @@ def write_generations(report: GenerationsReport, folder: Path) -> Path:
 
     The same report gives the same bytes. Raises `StoreError` where the folder cannot be written.
     """
-    codec = adapter(GenerationsReport)
-    report = codec.validate_python(redact(codec.dump_python(report, mode="json")))
+    report = cleaned(report)
     pictures = {
         "arms": arms_figure({one.arm: one.nll for one in report.arms}, {one.arm: one.probe for one in report.arms})
     }
     page = render(report, pictures)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for name, png in pictures.items():
-            (folder / "figures" / f"{name}.png").write_bytes(png)
+    advice = "The run itself is safe; free some space, then run the same command again."
+    with page_folder(folder, pictures, "report", advice):
         write_json(folder / "report.json", GenerationsReport, report)
         (folder / "report.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {str(folder)!r}: {error.strerror or error}. The run itself is safe; free some "
-            "space, then run the same command again."
-        ) from error
     return folder / "report.html"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness import answerjudge, cells, probe, real, rounds, scoring
-from harness.bench import Bench, Harvest, Spender
+from harness.bench import Bench, Harvest, Spender, students_of
 from harness.controls import run_control
 from harness.decisions import gate_of, keep_plan, steer, with_cells
 from harness.embed import SentenceEmbedder
@@ -168,8 +168,7 @@ async def _closed_loop(
 async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:
     """Real data, embedder, students, labeller and the judge's gate."""
     device = device_of(spec)
-    threads = None if spec.runtime.threads == "auto" else spec.runtime.threads
-    use_threads(threads)
+    use_threads(spec.runtime.threads)
     embedder = TimedEmbedder(SentenceEmbedder(store.root, device), watch)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
@@ -179,10 +178,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     for warning in data.warnings:
         watch.note(warning)
     data = await with_cells(spec, data, embedder, llm, store, watch)
-    if spec.task.answer:
-        students = Writers(spec, store, device, watch, base)
-    else:
-        students = Students(spec, store, embedder, device, watch, base)
+    students = students_of(spec, store, embedder, device, watch, base)
     fitted = _fitted(spec, students, data)
     gate = await gate_of(spec, data.examples[Role.SEEDS], data.artefact.id, llm, store, watch)
     return Bench(spec, store, data, embedder, students, fitted, gate, llm, watch)

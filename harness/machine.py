@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from pathlib import Path
+from typing import Literal
 
 from harness.spec import Spec
 
@@ -17,11 +18,11 @@ def device_of(spec: Spec) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def use_threads(threads: int | None) -> None:
-    """Threads for torch in this process. More threads than free cores slow it many times over."""
+def use_threads(threads: int | Literal["auto"]) -> None:
+    """Threads for torch in this process, `auto` all cores. More than there are free cores slow it many times over."""
     import torch
 
-    torch.set_num_threads(threads or cores())
+    torch.set_num_threads(cores() if threads == "auto" else threads)
 
 
 def cores() -> int:

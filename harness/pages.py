@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import StoreError
 from harness.records import Estimate
 
 if TYPE_CHECKING:
@@ -43,6 +46,24 @@ def environment(**tests: Callable[..., bool]) -> jinja2.Environment:
     )
     found.tests.update(tests)
     return found
+
+
+@contextmanager
+def page_folder(folder: Path, pictures: Mapping[str, bytes], what: str, advice: str) -> Generator[None]:
+    """Where a page is written: `figures/<name>.png` of these pictures and of no others, then whatever the block writes.
+
+    Raises `StoreError` where `folder` cannot be written, which names `what` was to be written and gives `advice`.
+    """
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for old in (folder / "figures").glob("*.png"):
+            if old.stem not in pictures:
+                old.unlink()
+        for name, png in pictures.items():
+            (folder / "figures" / f"{name}.png").write_bytes(png)
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write the {what} to {str(folder)!r}: {error.strerror or error}. {advice}") from error
 
 
 def inline(pictures: Mapping[str, bytes], words: Mapping[str, tuple[str, str]]) -> dict[str, tuple[object, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.forecast import Table
+from harness.pages import p_value
 from harness.records import Estimate, Role
 from harness.replicates import PooledDifference, Replicates
 
@@ -101,7 +102,7 @@ def _share(one: Estimate) -> str:
 
 def p_words(value: float | None) -> str:
     """`.012`, `< .001`, or a dash"""
-    return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+    return "–" if value is None else p_value(value)
 
 
 def points_of(value: float | None) -> str:

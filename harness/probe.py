@@ -16,16 +16,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.collapse import Baseline, RareSlices, Verdict, judge, matched_size, measure
+from eval.collapse import RareSlices, Verdict
 from eval.diversity import neighbour_radii
-from eval.profiles import Items, profiles
+from eval.profiles import Items
 from harness.bench import Bench, Harvest
-from harness.collapsecheck import CollapseCheck, GenerationFacts
+from harness.collapsecheck import CollapseCheck, check_generations
 from harness.embed import Embedder
 from harness.generate import produce, prompts
 from harness.generate.feedback import static_labels
 from harness.generate.matrix import deal
-from harness.records import Candidate, Example, ParseFailure, Plan, Role
+from harness.rareslices import members
+from harness.records import Candidate, ParseFailure, Plan, Role
 from harness.reports import ProbeReport
 from harness.rounds import ask
 from harness.store import digest, read_lines, write_lines
@@ -129,30 +130,22 @@ def _check(bench: Bench, what: str, generations: Sequence[Sequence[Sequence[str]
     anchors = bench.data.examples[Role.ANCHOR]
     rows = bench.embedder([one.text for one in anchors])
     first, *others = [[_items(tuple(batch), bench.embedder) for batch in batches] for batches in generations]
-    later = [batches[0] for batches in others]
-    size = matched_size([len(one.texts) for one in first], [len(one.texts) for one in later])
-    baseline = Baseline.of([one.vectors for one in first], rows, max(1, size), bench.spec.seed)
-    readings = [measure(one.vectors, rows, baseline.size, bench.spec.seed) for one in later]
-    radius = tuple(map(float, neighbour_radii(rows, NEIGHBOURS))) if len(rows) > NEIGHBOURS else ()
-    slices = RareSlices(_members(anchors), radius) if radius else None
-    facts = [
-        GenerationFacts(f"round {place}", (what,), len(one.texts), 0, len(set(one.texts)))
-        for place, one in enumerate([first[0], *later], start=1)
-    ]
-    explained = profiles(first, later, rows, baseline.size, bench.spec.seed) if explain and baseline.batches else ()
-    verdict = judge(baseline, readings, slices=slices)
-    return CollapseCheck(bench.embedder.id, "anchors", tuple(facts), verdict, explained, ())
+    slices = None
+    if len(rows) > NEIGHBOURS:
+        named = {name: own for name, own in members(anchors, ("cluster",)).items() if len(own) >= FEWEST}
+        slices = RareSlices(named, tuple(map(float, neighbour_radii(rows, NEIGHBOURS))))
+    return check_generations(
+        first,
+        [batches[0] for batches in others],
+        rows,
+        embedder=bench.embedder.id,
+        seed=bench.spec.seed,
+        names=[f"round {number}" for number in range(1, len(generations) + 1)],
+        what=what,
+        slices=slices,
+        explain=explain,
+    )
 
 
 def _items(texts: tuple[str, ...], embed: Embedder) -> Items:
     return Items(texts, embed(texts))
-
-
-def _members(anchors: Sequence[Example]) -> dict[str, tuple[int, ...]]:
-    """Positions of the anchors of each label and of each cluster of seeds, named before anything is generated."""
-    found: dict[str, list[int]] = {}
-    for place, one in enumerate(anchors):
-        names = [f"label={one.label}", *(f"{name}={value}" for name, value in one.slices.items() if name == "cluster")]
-        for name in names:
-            found.setdefault(name, []).append(place)
-    return {name: tuple(places) for name, places in sorted(found.items()) if len(places) >= FEWEST}

@@ -32,13 +32,9 @@ def rare_slices(
     asked for. A slice that no real row has is none: generation 0 cannot have learnt it, nor a later one lost it.
     """
     seen: Counter[str] = Counter(name for one in real for name in _names(one, columns))
-    members: dict[str, list[int]] = {}
-    for place, one in enumerate(anchors):
-        for name in _names(one, columns):
-            members.setdefault(name, []).append(place)
     rare = {
-        name: tuple(places)
-        for name, places in sorted(members.items())
+        name: places
+        for name, places in members(anchors, columns).items()
         if len(places) >= LEAST_ANCHORS and 0 < seen[name] < share * len(real)
     }
     if not rare:
@@ -46,6 +42,15 @@ def rare_slices(
     if len(rare) > 1:
         rare[TOGETHER] = tuple(sorted({place for places in rare.values() for place in places}))
     return RareSlices(rare, matched_radii(vectors[1], vectors[0], size))
+
+
+def members(examples: Sequence[Example], columns: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Positions of the examples of each label and of each slice of `columns`, by name."""
+    found: dict[str, list[int]] = {}
+    for place, one in enumerate(examples):
+        for name in _names(one, columns):
+            found.setdefault(name, []).append(place)
+    return {name: tuple(places) for name, places in sorted(found.items())}
 
 
 def _names(one: Example, columns: Sequence[str]) -> list[str]:

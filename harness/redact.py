@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from harness.reports import RunReport
 from harness.store import adapter
+
+T = TypeVar("T")
 
 _SECRETS = (
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),
@@ -20,8 +22,13 @@ _SECRETS = (
 
 def redacted(report: RunReport) -> RunReport:
     """The report without what looks like a secret, e.g. the password of `https://me:secret@host/v1`."""
-    codec = adapter(RunReport)
-    return codec.validate_python(redact(codec.dump_python(report, mode="json"), key_values(report.spec)))
+    return cleaned(report, key_values(report.spec))
+
+
+def cleaned(value: T, secrets: Sequence[str] = ()) -> T:
+    """A record without what looks like a secret and without the known `secrets`."""
+    codec = adapter(type(value))
+    return codec.validate_python(redact(codec.dump_python(value, mode="json"), secrets))
 
 
 def redact(value: Any, secrets: Sequence[str] = ()) -> Any:

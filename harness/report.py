@@ -14,11 +14,10 @@ from typing import cast
 from eval.slices import AND
 from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
-from harness.errors import StoreError
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
 from harness.judgewords import gate_words, judge_lines, judge_verdict
 from harness.modekinds import cautions, least_of
-from harness.pages import environment, inline, interval, percent, points, unbroken
+from harness.pages import environment, inline, interval, page_folder, percent, points, unbroken
 from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
 from harness.reports import FunnelRow, RunReport, Sample
@@ -92,20 +91,10 @@ def write_report(report: RunReport, folder: Path) -> Path:
     report = redacted(report)
     pictures = all_figures(report)
     page = render(report, pictures)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for old in (folder / "figures").glob("*.png"):
-            if old.stem not in pictures:
-                old.unlink()
-        for name, png in pictures.items():
-            (folder / "figures" / f"{name}.png").write_bytes(png)
+    advice = f"The run itself is safe; free some space, then make the report again with `harness report {report.id}`."
+    with page_folder(folder, pictures, "report", advice):
         write_json(folder / "report.json", RunReport, report)
         (folder / "report.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {str(folder)!r}: {error.strerror or error}. The run itself is safe; free some "
-            f"space, then make the report again with `harness report {report.id}`."
-        ) from error
     return folder / "report.html"
 
 

@@ -66,16 +66,18 @@ def prompt_diffs(report: RunReport) -> dict[int, list[PromptDiff]]:
     """Round → labels whose prompt changed against the round before."""
     out: dict[int, list[PromptDiff]] = {}
     for before, after in pairwise(report.rounds):
-        found = [
-            PromptDiff(label, lines)
-            for label, text in after.prompts.items()
-            if (lines := line_diff(before.prompts.get(label, ""), text))
-        ]
-        out[after.round] = found
+        out[after.round] = diffs_between(before.prompts, after.prompts)
     return out
 
 
-def line_diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
+def diffs_between(before: Mapping[str, str], after: Mapping[str, str]) -> list[PromptDiff]:
+    """How the prompts `after` differ from those of the same labels `before`; equal ones are left out."""
+    return [
+        PromptDiff(label, lines) for label, text in after.items() if (lines := _line_diff(before.get(label, ""), text))
+    ]
+
+
+def _line_diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
     """(" ", "+" or "-", line) of two texts; nothing where they are equal."""
     if before == after:
         return ()

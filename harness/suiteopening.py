@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eval.outcomes import ScoredRun
 from eval.score import evaluate
+from harness.bench import students_of
 from harness.compare import Finished, Opened
 from harness.deliver import adapters_of
 from harness.embed import SentenceEmbedder
@@ -26,8 +27,7 @@ from harness.scoring import decision_of, predictions_of
 from harness.store import Artefact, Store, digest, write_json
 from harness.suitefile import LoadedSuite
 from harness.suitespec import BASE
-from harness.train.students import Students, write_predictions
-from harness.train.writers import Writers
+from harness.train.students import write_predictions
 
 VERSION = 1
 SCORES = "scores.json"
@@ -120,11 +120,8 @@ def _answers(
         for one in suite.variants:
             spec = one.specs[seed]
             device = device_of(spec)
-            use_threads(None if spec.runtime.threads == "auto" else spec.runtime.threads)
-            if spec.task.answer:
-                students = Writers(spec, store, device, watch, suite.folder)
-            else:
-                students = Students(spec, store, SentenceEmbedder(store.root, device), device, watch, suite.folder)
+            use_threads(spec.runtime.threads)
+            students = students_of(spec, store, SentenceEmbedder(store.root, device), device, watch, suite.folder)
             out[one.name] = students.predict(store.find(models[one.name]), examples)
             advance(1)
     return out

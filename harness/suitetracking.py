@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.compare import Comparison
-from harness.records import Estimate
 from harness.store import digest, file_digest
-from harness.tracked import key_of
-from harness.tracking import connected, experiment_id, runs_with
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from harness.tracked import estimate_metrics, key_of
+from harness.tracking import connected, experiment_id, log_points, retag, runs_with
 
 LAYOUT = 1
 KIND = "comparison"
@@ -29,7 +25,7 @@ def label_runs(uri: str, experiment: str, suite: str, variants: Mapping[str, str
                 tags = run.data.tags
                 round_ = f"-round{tags['round']}" if "mlflow.parentRunId" in tags else ""
                 name = f"{variant}-seed{tags.get('seed', '')}{round_}"
-                _tag(client, run.info.run_id, tags, {"suite": suite, "variant": variant, "mlflow.runName": name})
+                retag(client, run, {"suite": suite, "variant": variant, "mlflow.runName": name})
 
 
 def track_suite(found: Comparison, uri: str, experiment: str, folder: Path) -> str:
@@ -53,18 +49,12 @@ def track_suite(found: Comparison, uri: str, experiment: str, folder: Path) -> s
             "role": found.role.value,
         }
         run = client.create_run(place, tags=tags, run_name=f"{found.name} compared on {found.role.value}").info.run_id
-        for key, value in _metrics(found).items():
-            client.log_metric(run, key, value)
+        now, figures = round(1000 * time.time()), _metrics(found)
+        log_points(client, run, [(key, value, 0) for key, value in figures.items()], {}, lambda _: now)
         client.log_artifacts(run, str(folder), KIND)
         client.set_tag(run, "harness.report", stamp)
         client.set_terminated(run, "FINISHED")
     return run
-
-
-def _tag(client: MlflowClient, run: str, before: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    for key, value in tags.items():
-        if before.get(key) != value:
-            client.set_tag(run, key, value)
 
 
 def _metrics(found: Comparison) -> dict[str, float]:
@@ -76,14 +66,9 @@ def _metrics(found: Comparison) -> dict[str, float]:
         "cost/paid_usd": found.paid.usd,
     }
     for line in found.lines:
-        values |= _ends(f"score/{key_of(line.variant)}", line.score.items)
+        values |= estimate_metrics(f"score/{key_of(line.variant)}", line.score.items)
         if line.against is not None:
             total = line.against.difference.total
             shown = total if total.low is not None else line.against.difference.items
-            values |= _ends(f"minus_base/{key_of(line.variant)}", shown)
+            values |= estimate_metrics(f"minus_base/{key_of(line.variant)}", shown)
     return values
-
-
-def _ends(name: str, one: Estimate) -> dict[str, float]:
-    values = {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-    return {key: value for key, value in values.items() if value is not None}

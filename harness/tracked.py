@@ -103,7 +103,7 @@ def _detail_metrics(each: RoundReport) -> dict[str, float]:
 def _score_metrics(prefix: str, scored: EvalReport) -> dict[str, float]:
     values: dict[str, float] = {}
     for metric, value in scored.scores.items():
-        values |= _estimate_metrics(f"{prefix}/{metric}", value)
+        values |= estimate_metrics(f"{prefix}/{metric}", value)
     return values
 
 
@@ -123,23 +123,23 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     for arm, scored in report.test.items():
         values |= _score_metrics(f"final/{key_of(arm)}", scored)
     for each in report.comparisons:
-        values |= _estimate_metrics(
+        values |= estimate_metrics(
             f"final/{key_of(each.a)}_minus_{key_of(each.b)}/{key_of(each.metric)}", each.difference
         )
     for side in report.controls:
         name = f"final/controls/{key_of(side.name)}"
         values |= {f"{name}/calls": side.calls, f"{name}/rows": side.rows}
         if side.score is not None:
-            values |= _estimate_metrics(f"{name}/{side.role.value}", side.score)
+            values |= estimate_metrics(f"{name}/{side.role.value}", side.score)
         if side.comparison is not None and side.role is not Role.TEST:
             # Under a name of its own: beside runs that opened their test it must not look like one of them.
             found = side.comparison
             name = f"{side.role.value}/{key_of(found.a)}_minus_{key_of(found.b)}/{key_of(found.metric)}"
-            values |= _estimate_metrics(f"final/{name}", found.difference)
+            values |= estimate_metrics(f"final/{name}", found.difference)
     for one in report.judged:
         # Without a score (its gate refused it) only the agreement is shown.
         name = f"final/judge/{one.role.value}/{key_of(one.arm)}"
-        values |= _estimate_metrics(name, one.score) | _estimate_metrics(f"{name}/kappa", one.gate.kappa)
+        values |= estimate_metrics(name, one.score) | estimate_metrics(f"{name}/kappa", one.gate.kappa)
     for mode in report.modes:
         values |= _mode_metrics(mode)
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
@@ -150,7 +150,7 @@ def _mode_metrics(mode: FailureMode) -> dict[str, float]:
     name = f"final/modes/{key_of(mode.name)}"
     figures = {"seeds": mode.seeds, "real": mode.real, "synthetic": mode.synthetic}
     values = {f"{name}/{side}": found.value for side, found in figures.items() if found.value is not None}
-    values |= _estimate_metrics(f"{name}/difference", mode.difference)
+    values |= estimate_metrics(f"{name}/difference", mode.difference)
     return values if mode.fired is None else values | {f"{name}/fired": float(mode.fired)}
 
 
@@ -165,13 +165,13 @@ def _slice_metrics(prefix: str, evaluation: EvalReport | None) -> dict[str, floa
 
 def _gap_metrics(prefix: str, gap: Gap) -> dict[str, float]:
     return (
-        _estimate_metrics(f"{prefix}/transfer", gap.transfer)
-        | _estimate_metrics(f"{prefix}/source", gap.source)
-        | _estimate_metrics(f"{prefix}/recovered", gap.recovered)
+        estimate_metrics(f"{prefix}/transfer", gap.transfer)
+        | estimate_metrics(f"{prefix}/source", gap.source)
+        | estimate_metrics(f"{prefix}/recovered", gap.recovered)
     )
 
 
-def _estimate_metrics(name: str, estimate: Estimate) -> dict[str, float]:
+def estimate_metrics(name: str, estimate: Estimate) -> dict[str, float]:
     """The value and its interval's ends; nothing where there is no number."""
     values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return {key: value for key, value in values.items() if value is not None}

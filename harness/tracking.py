@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import sqlite3
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +133,6 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
     start = milliseconds(report.started)
     end = start + round(1000 * sum(report.seconds.values()))
     with connected(uri, report.id) as client:
-        from mlflow.entities import Metric, Param
-
         place = experiment_id(client, uri, experiment)
         known = {run.data.tags.get("variant"): run for run in runs_with(client, place, "harness.run", report.id)}
         for arm in report.arms:
@@ -146,8 +144,7 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
             tags = {"harness.run": report.id, "variant": arm.arm, "seed": str(report.seed)}
             name = f"{report.name}-{arm.arm}-seed{report.seed}"
             run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
-            points = [Metric(key, value, end, step) for key, value, step in arm_metrics(arm)]
-            client.log_batch(run, points, [Param(key, value) for key, value in spec_params(report.spec).items()])
+            log_points(client, run, arm_metrics(arm), spec_params(report.spec), lambda _: end)
             client.log_artifacts(run, str(report_folder), "report")
             client.set_tag(run, "harness.report", stamp)
             client.set_terminated(run, "FINISHED", end_time=end)
@@ -304,10 +301,24 @@ def _start(client: MlflowClient, place: str, view: _View, tags: Mapping[str, str
 
 
 def _log_batch(client: MlflowClient, run: str, points: Sequence[Point], view: _View) -> None:
+    log_points(client, run, points, view.params, view.when)
+
+
+def log_points(
+    client: MlflowClient, run: str, points: Sequence[Point], named: Mapping[str, str], when: Callable[[int], int]
+) -> None:
+    """Metrics and params in one go; `when` gives a step's time in ms since 1970."""
     from mlflow.entities import Metric, Param
 
-    metrics = [Metric(key, value, view.when(step), step) for key, value, step in points]
-    client.log_batch(run, metrics, [Param(key, value) for key, value in view.params.items()])
+    metrics = [Metric(key, value, when(step), step) for key, value, step in points]
+    client.log_batch(run, metrics, [Param(key, value) for key, value in named.items()])
+
+
+def retag(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+    """Set those of the tags that the run does not have like this yet."""
+    for key, value in tags.items():
+        if run.data.tags.get(key) != value:
+            client.set_tag(run.info.run_id, key, value)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

@@ -20,7 +20,8 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sequences import BATCHES, KINDS, Course, Drawn, Kind, Vectors, losing
+from benchmarks.sequences import KINDS, Course, Drawn, Kind, Vectors, losing, told
+from harness.generate.matrix import apportion
 
 MODES = 120
 NEIGHBOURS = 10
@@ -92,7 +93,8 @@ class Dealt:
         if not self.fixed:
             return rng.choice(len(self.weights), count, p=self.weights)
         found: list[Positions] = []
-        for label, wanted in enumerate(_apportioned(np.bincount(self.labels, weights=self.weights), count)):
+        shares = np.bincount(self.labels, weights=self.weights).tolist()
+        for label, wanted in enumerate(apportion(count, {str(at): share for at, share in enumerate(shares)}).values()):
             own = np.where(self.labels == label, self.weights, 0.0)
             if wanted:
                 found.append(rng.choice(len(own), wanted, p=own / own.sum()))
@@ -140,8 +142,7 @@ class Resampled:
 
     def draw(self, rng: np.random.Generator, generations: int) -> Drawn:
         anchors, first = self.first(rng)
-        batches = tuple(first.items(rng, first.modes(rng, self.size)) for _ in range(BATCHES))
-        return Drawn(anchors, batches, tuple(self.kind.course(first, rng, generations)))
+        return told(self.kind, first, anchors, rng, generations)
 
     def first(self, rng: np.random.Generator) -> tuple[Vectors, Dealt]:
         """Anchors and generation 0's generator, which has every text that is no anchor equally often."""
@@ -244,12 +245,3 @@ def _surroundings(rows: Vectors) -> tuple[Positions, Vectors]:
         density.append(np.exp(KAPPA * (cosines - 1)).sum(axis=1))
     found = np.concatenate(density)
     return np.concatenate(near), found / found.mean()
-
-
-def _apportioned(shares: Vectors, count: int) -> list[int]:
-    """Whole numbers that add up to `count`, by largest remainder."""
-    exact = shares / shares.sum() * count
-    whole = np.floor(exact).astype(int)
-    for place in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
-        whole[place] += 1
-    return [int(one) for one in whole]

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks import facts
 from benchmarks.plants import PLANTS, SETS
-from eval.hedging import stripped
 from eval.intervals import wilson
-from eval.templates import content
 from harness.clusters import Clusters
-from harness.contentshift import shift_modes
+from harness.contentshift import shift_modes, substance
 from harness.embed import SentenceEmbedder
 from harness.failuremodes import text_modes
 from harness.modekinds import KINDS
@@ -67,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     for name in options.sets:
         pool = SETS[name]()
         pool = [pool[place] for place in np.random.default_rng(0).permutation(len(pool))[: options.pool]]
-        embed([" ".join(content(stripped(one.text))) or "_" for one in pool])
+        embed([substance(one.text) for one in pool])
         roles = f"seeds {options.seeds}, anchors {options.anchors}, dev {options.dev}, synthetic rows {options.rows}"
         print(f"{name}: {len(pool):,} real texts; {roles}")
         print(f"  real against real, {options.splits} splits (seeds 0 to {options.splits - 1}): false alarms")
@@ -95,7 +93,7 @@ def detect(
     bounds = np.cumsum([options.seeds, options.anchors, options.dev, rows])
     seeds, anchors, dev, made, _ = ([pool[place] for place in part] for part in np.split(order, bounds))
     if plant:
-        vectors = embed([" ".join(content(stripped(one.text))) or "_" for one in made])
+        vectors = embed([substance(one.text) for one in made])
         made = PLANTS[plant][1](made, vectors, seed)
     found = text_modes(seeds, anchors, made, resamples=RESAMPLES, seed=seed)
     return found + shift_modes(seeds, anchors, dev, made, embed, clusters=Clusters(), seed=seed)

@@ -83,6 +83,12 @@ class Kind:
     course: Course
 
 
+def told(kind: Kind, first: Generator, anchors: Vectors, rng: np.random.Generator, generations: int) -> Drawn:
+    """The sequence: batches of generation 0, then what the kind makes of its generator."""
+    batches = tuple(first.items(rng, first.modes(rng, first.size)) for _ in range(BATCHES))
+    return Drawn(anchors, batches, tuple(kind.course(first, rng, generations)))
+
+
 def stable(first: Generator, rng: np.random.Generator, generations: int) -> list[Vectors]:
     """The same generator throughout."""
     return [first.items(rng, first.modes(rng, first.size)) for _ in range(generations)]
@@ -240,8 +246,7 @@ class Toy:
             rng.permutation(np.arange(1, world.modes + 1) ** -world.zipf)
         )
         anchors = first.items(rng, first.modes(rng, world.anchors))
-        batches = tuple(first.items(rng, first.modes(rng, world.items)) for _ in range(BATCHES))
-        return Drawn(anchors, batches, tuple(self.kind.course(first, rng, generations)))
+        return told(self.kind, first, anchors, rng, generations)
 
 
 TOYS: Sequence[Toy] = tuple(Toy(kind) for kind in KINDS)
