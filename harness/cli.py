@@ -20,6 +20,7 @@ from harness.comparecli import compare
 from harness.errors import HarnessError
 from harness.options import File, Overrides, reason_given, seed_numbers
 from harness.plaintext import printable
+from harness.running import DEFAULTS
 
 if TYPE_CHECKING:
     from harness.replicates import Replicates
@@ -197,23 +198,12 @@ def track(
 
 def _run(spec: Spec, file: Path, reopen: str) -> RunReport:
     """One run, its report page and its MLflow view; prints the result."""
-    from harness.loop import finished
+    from harness.running import run_or_read
     from harness.specfile import base_folder
 
-    base = base_folder(file)
-    found = finished(spec, base)
-    if found is None:
-        found = _loop(spec, base, reopen)
+    found = run_or_read(spec, base_folder(file), reopen)
     _print_result(found, spec)
     return found
-
-
-def _loop(spec: Spec, base: Path, reopen: str) -> RunReport:
-    from harness.running import make_run
-
-    if spec.data.source.kind != "hub":
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    return make_run(spec, base, reopen)
 
 
 def _print_result(found: RunReport, spec: Spec) -> None:
@@ -241,11 +231,8 @@ def _print_pooled(pooled: Replicates, page: Path) -> None:
 
 def main() -> None:
     """Entry point. What is no `HarnessError` stays a traceback: it is a defect of the harness."""
-    # A waiting OpenMP thread that spins takes the core that another one needs: on a busy machine training slows many
-    # times over. Read when torch loads, so it has to be set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     # The bars of libraries would write between our own lines.
     os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):

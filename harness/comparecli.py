@@ -15,7 +15,6 @@ from harness.options import Overrides, reason_given
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
-    from harness.engine import Ended
     from harness.reports import RunReport
     from harness.suiterun import SuiteState
 
@@ -65,7 +64,7 @@ def compare(
     failed.
     """
     from harness.suitefile import chosen, load_suite
-    from harness.suiterun import state_of
+    from harness.suiterun import make_missing, state_of
 
     reason = reason_given(reopen)
     loaded = chosen(load_suite(suite, overrides or ()), [name for name in (only or "").split(",") if name])
@@ -77,7 +76,7 @@ def compare(
     if dry_run:
         _forecast(state)
         return
-    _run_missing(state, jobs, fail_fast=fail_fast)
+    make_missing(state, jobs, say=_say, fail_fast=fail_fast)
     if state.finished:
         _conclude(state, open_test=open_test or bool(reason), reopen=reason)
     for (name, seed), fault in state.faults.items():
@@ -85,6 +84,10 @@ def compare(
     if state.faults:
         print("What was finished is kept: the same command runs only what is missing.")
         raise typer.Exit(FAILED)
+
+
+def _say(line: str) -> None:
+    print(printable(line), flush=True)
 
 
 def _forecast(state: SuiteState) -> None:
@@ -108,52 +111,6 @@ def _runs(state: SuiteState) -> list[RunReport]:
     from harness.loop import read_run
 
     return [read_run(state.store, ident) for ident in state.store.ids("run")]
-
-
-def _run_missing(state: SuiteState, jobs: int | None, *, fail_fast: bool) -> None:
-    from dataclasses import replace
-
-    from harness.engine import plan_jobs, run_apart, run_here, shared_limits
-    from harness.running import make_run
-    from harness.suiterun import missing
-
-    plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)
-    left = missing(state, at_once=plan.jobs > 1)
-    total = sum(len(one.specs) for one in state.suite.variants)
-    print(f"suite {state.suite.name}: {total} runs, {total - len(left)} finished, {len(left)} to make")
-    if not left:
-        return
-    print(f"{plan.jobs} at a time: {plan.why}")
-
-    def on_end(ended: Ended) -> None:
-        job, name, seed = left[ended.job.name]
-        _say(state, ended, state.ended(job, name, seed, ended.fault) is not None)
-
-    ordered = [job for job, _, _ in left.values()]
-    if plan.jobs > 1 and len(left) > 1:
-        log = state.store.root / "logs"
-        print(f"what they say: {log}")
-        ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]
-        run_apart(ordered, make_run, on_end, at_a_time=plan.jobs, log=log, fail_fast=fail_fast)
-    else:
-        run_here(ordered, make_run, on_end, fail_fast=fail_fast)
-
-
-def _say(state: SuiteState, ended: Ended, went_well: bool) -> None:
-    """A line per run, and its page and view in MLflow, so that what is finished can be looked at meanwhile."""
-    from harness.deliver import deliver
-    from harness.loop import finished
-
-    if not went_well:
-        print(f"failed: {printable(ended.job.name)}: {printable(ended.fault)}", flush=True)
-        return
-    report = finished(ended.job.spec, ended.job.base)
-    if report is None:
-        return
-    page, _, fault = deliver(report, ended.job.spec, state.store)
-    print(f"done: {printable(ended.job.name)} ({report.id}), {report.cost.calls:,} calls paid: {page}", flush=True)
-    if fault:
-        print(f"note: not in MLflow yet: {printable(fault)}")
 
 
 def _conclude(state: SuiteState, *, open_test: bool, reopen: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.compare import Comparison, Finished
+from harness.comparison import Comparison, Finished
 from harness.figures import funnel_totals, last_funnel
 from harness.records import Example, SliceScore
 from harness.reports import RunReport

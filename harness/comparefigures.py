@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.canvas import BLUE, GREEN, GREY, ORANGE, VERMILLION, canvas, dot, name_rows, percent_axis, short
-from harness.compare import Comparison, Line
 from harness.comparewords import deciding, verdict_word
+from harness.comparison import Comparison, Line
 from harness.scorewords import score_name
 
 COLOURS = {"better": GREEN, "worse": VERMILLION, "unclear": GREY, "base": BLUE, "unknown": GREY}

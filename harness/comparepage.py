@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.compare import Comparison
 from harness.comparedetail import Detail
 from harness.comparefigures import compare_figures
 from harness.comparewords import (
@@ -20,6 +19,7 @@ from harness.comparewords import (
     sharing,
     verdict_word,
 )
+from harness.comparison import Comparison
 from harness.deliver import report_folder
 from harness.pages import environment, inline, page_folder
 from harness.redact import cleaned, redact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.compare import AgainstBase, Comparison, Line
+from harness.comparison import AgainstBase, Comparison, Line
 from harness.forecast import Table
 from harness.pages import duration, money, percent
 from harness.pooledwords import p_words, points_of, span_of

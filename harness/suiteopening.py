@@ -13,7 +13,7 @@ from pathlib import Path
 from eval.outcomes import ScoredRun
 from eval.score import evaluate
 from harness.bench import students_of
-from harness.compare import Finished, Opened
+from harness.comparison import Finished, Opened
 from harness.deliver import adapters_of
 from harness.embed import SentenceEmbedder
 from harness.errors import DataError

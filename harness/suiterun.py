@@ -3,18 +3,20 @@ store, so whatever variants have in common is found there by what it was made of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.compare import Comparison, compare_suite
 from harness.comparedetail import detail_of
 from harness.comparepage import write_comparison
-from harness.deliver import report_folder, tracking_alone, tracking_uri
-from harness.engine import Job
+from harness.comparison import Comparison, compare_suite
+from harness.deliver import deliver, report_folder, tracking_alone, tracking_uri
+from harness.engine import Ended, Job, plan_jobs, run_apart, run_here, shared_limits
 from harness.errors import HarnessError
 from harness.loop import finished
 from harness.progress import Progress
 from harness.reports import RunReport
+from harness.running import make_run
 from harness.store import Store
 from harness.suitefile import LoadedSuite
 from harness.suiteopening import open_together
@@ -71,6 +73,42 @@ def missing(state: SuiteState, *, at_once: bool) -> dict[str, tuple[Job, str, in
         for variant, seed in pairs
         if seed not in state.finished.get(variant.name, {})
     }
+
+
+def make_missing(state: SuiteState, jobs: int | None, *, say: Callable[[str], None], fail_fast: bool = False) -> None:
+    """Make the runs that are not in the store, `jobs` at a time (by free cores and memory if None); how each ended
+    goes into `state`. `say` gets a line about each, whose page and view in MLflow are then there to be looked at."""
+    plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)
+    left = missing(state, at_once=plan.jobs > 1)
+    total = sum(len(one.specs) for one in state.suite.variants)
+    say(f"suite {state.suite.name}: {total} runs, {total - len(left)} finished, {len(left)} to make")
+    if not left:
+        return
+    say(f"{plan.jobs} at a time: {plan.why}")
+
+    def on_end(ended: Ended) -> None:
+        job, name, seed = left[ended.job.name]
+        report = state.ended(job, name, seed, ended.fault)
+        if report is None:
+            say(f"failed: {job.name}: {state.faults[name, seed]}")
+        else:
+            _deliver(job, report, state.store, say)
+
+    ordered = [job for job, _, _ in left.values()]
+    if plan.jobs > 1 and len(left) > 1:
+        log = state.store.root / "logs"
+        say(f"what they say: {log}")
+        ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]
+        run_apart(ordered, make_run, on_end, at_a_time=plan.jobs, log=log, fail_fast=fail_fast)
+    else:
+        run_here(ordered, make_run, on_end, fail_fast=fail_fast)
+
+
+def _deliver(job: Job, report: RunReport, store: Store, say: Callable[[str], None]) -> None:
+    page, _, fault = deliver(report, job.spec, store)
+    say(f"done: {job.name} ({report.id}), {report.cost.calls:,} calls paid: {page}")
+    if fault:
+        say(f"note: not in MLflow yet: {fault}")
 
 
 def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: str) -> tuple[Comparison, Path]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.compare import Comparison
+from harness.comparison import Comparison
 from harness.store import digest, file_digest
 from harness.tracked import estimate_metrics, key_of
 from harness.tracking import connected, experiment_id, log_points, retag, runs_with

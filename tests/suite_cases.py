@@ -9,8 +9,8 @@ from pathlib import Path
 from factories import make_spec
 from run_cases import finish
 
-from harness.compare import Comparison
 from harness.comparedetail import Accepted, Detail, SliceRow
+from harness.comparison import Comparison
 from harness.records import Cost, Example, Origin
 from harness.reports import RunReport
 from harness.roundwords import PromptDiff

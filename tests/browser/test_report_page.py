@@ -22,9 +22,9 @@ import pytest
 from factories import make_eval, make_round, make_run_report, make_slice
 from suite_cases import finish_suite, make_detail, make_suite
 
-from harness.compare import compare_suite
 from harness.comparefigures import compare_figures
 from harness.comparepage import render_comparison
+from harness.comparison import compare_suite
 from harness.records import Role
 from harness.report import write_report
 from harness.store import Store

@@ -3,27 +3,31 @@ processes give what one gives, the test is opened once for all, and MLflow shows
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import random
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from endpoint import Call, ScriptedEndpoint
 from typer.testing import CliRunner
 
+from harness import compare, load, run
 from harness.cli import app
-from harness.compare import Comparison
+from harness.comparison import Comparison
 from harness.loop import read_run
 from harness.records import Role
 from harness.seal import openings
 from harness.store import Store, read_json
 
 pytestmark = pytest.mark.timeout(600)
+
+T = TypeVar("T")
 
 ABOUT = {"HUM": "asking for a person", "LOC": "asking for a place"}
 WORDS = {
@@ -98,12 +102,20 @@ class Case:
 
     def compare(self, store: str, *arguments: str, expect: int = 0) -> str:
         """Run `harness compare` in this process; what it printed."""
-        roles = [f"llm.{role}={{base_url: '{self.endpoint.url}', model: model-a}}" for role in ("generator", "judge")]
-        settings = [*roles, f"runtime.store={self.folder / store}"]
-        options = [part for setting in settings for part in ("--set", setting)]
+        options = [
+            part for key, value in self.settings(store).items() for part in ("--set", f"{key}={json.dumps(value)}")
+        ]
         done = CliRunner().invoke(app, ["compare", str(self.folder / "suite.yaml"), *options, *arguments])
         assert done.exit_code == expect, (done.output, done.exception)
         return done.output
+
+    def settings(self, store: str) -> dict[str, object]:
+        endpoint = {"base_url": self.endpoint.url, "model": "model-a"}
+        return {
+            "llm.generator": endpoint,
+            "llm.judge": endpoint,
+            "runtime.store": str(self.folder / store),
+        }
 
     def store(self, name: str) -> Store:
         return Store(self.folder / name)
@@ -131,6 +143,15 @@ def found(case: Case, store: str, role: Role = Role.DEV) -> Comparison:
     return one
 
 
+def in_a_cell(work: Callable[[], T]) -> T:
+    """Call it as a notebook's cell does: inside an event loop that is running."""
+
+    async def cell() -> T:
+        return work()
+
+    return asyncio.run(cell())
+
+
 def test_variants_that_differ_in_a_filter_share_every_call_and_candidate(case: Case) -> None:
     asked = len(case.endpoint.calls)
     assert sum("response_format" not in call.body for call in case.endpoint.calls) == DRAWN < asked
@@ -152,6 +173,38 @@ def test_the_same_again_runs_nothing(case: Case) -> None:
     before = len(case.endpoint.calls)
     said = case.compare("one", "--jobs", "1")
     assert "2 runs, 2 finished, 0 to make" in said
+    assert len(case.endpoint.calls) == before
+
+
+def test_a_notebook_gets_a_suite_as_frames(case: Case) -> None:
+    before = len(case.endpoint.calls)
+    variants = in_a_cell(lambda: compare(case.folder / "suite.yaml", case.settings("one"), jobs=1))
+    assert len(case.endpoint.calls) == before
+    table = variants.table()
+    assert {line.variant: line.score.items.value for line in found(case, "one").lines} == dict(table["score"])
+    assert set(variants.runs) == {("base", 0), ("no_consistency", 0)}
+    assert variants.figure("differences").png
+    assert variants.page == next((case.folder / "one" / "reports").glob("suite-*/compare.html"))
+    base = variants.runs["base", 0]
+    assert base.page.exists()
+    rows = base.rows()
+    assert list(base.rounds()["accepted_total"])[-1] >= len(rows) > 0
+    assert set(rows["label"]) <= set(ABOUT)
+    items = base.predictions("mixed")
+    assert items["right"].mean() == pytest.approx(base.scores().loc["mixed", "accuracy"])
+
+
+def test_a_notebook_runs_an_experiment_inside_its_own_loop(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    overrides = {**case.settings("cell"), "stop.max_rounds": 1, "runtime.tracking.enabled": False}
+    experiment = load(case.folder / "trial.yaml", overrides, seed=4)
+    made = in_a_cell(lambda: run(experiment))
+    assert "train mixed" in capsys.readouterr().out
+    assert made.report.seed == 4
+    assert list(made.gaps().index) == [1, "final"]
+    assert signal.getsignal(signal.SIGINT) is handler
+    before = len(case.endpoint.calls)
+    assert in_a_cell(lambda: run(experiment)).id == made.id
     assert len(case.endpoint.calls) == before
 
 
@@ -186,8 +239,8 @@ def test_mlflow_knows_suite_and_variant_of_every_run(case: Case) -> None:
         tags = database.execute("SELECT run_uuid, key, value FROM tags").fetchall()
         artefacts = list((case.folder / "one" / "mlartifacts").rglob("comparison/compare.html"))
     by_run: dict[str, dict[str, str]] = {}
-    for run, key, value in tags:
-        by_run.setdefault(run, {})[key] = value
+    for ident, key, value in tags:
+        by_run.setdefault(ident, {})[key] = value
     parents = [one for one in by_run.values() if "harness.run" in one and "mlflow.parentRunId" not in one]
     assert sorted((one["suite"], one["variant"], one["mlflow.runName"]) for one in parents) == [
         ("suite", "base", "base-seed0"),

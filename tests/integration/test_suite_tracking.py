@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from suite_cases import finish_suite, make_suite
 
-from harness.compare import Comparison, compare_suite
+from harness.comparison import Comparison, compare_suite
 from harness.deliver import deliver_report, track_report
 from harness.errors import StoreError
 from harness.reports import RunReport

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from suite_cases import finish_suite, make_detail, make_suite
 
-from harness.compare import Comparison, compare_suite
 from harness.comparedetail import Detail
 from harness.comparefigures import compare_figures, frontier
 from harness.comparepage import render_comparison, write_comparison
+from harness.comparison import Comparison, compare_suite
 from harness.errors import StoreError
 from harness.store import Store, read_json
 

@@ -8,8 +8,8 @@ from suite_cases import finish_suite, make_suite
 
 from eval.claims import pooled_p_value
 from eval.intervals import mcnemar_exact, paired_shares
-from harness.compare import Comparison, check_same_items, compare_suite
 from harness.comparewords import compare_lines, compare_tables, headline, line_verdict, verdict_word
+from harness.comparison import Comparison, check_same_items, compare_suite
 from harness.errors import DataError
 from harness.records import Cost, Role
 from harness.reports import RunReport
