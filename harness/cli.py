@@ -80,15 +80,36 @@ def validate(file: File, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def plan(file: File, overrides: Overrides = None) -> None:
+def plan(
+    file: File,
+    overrides: Overrides = None,
+    scale: Annotated[
+        bool,
+        typer.Option(
+            "--scale",
+            help="Instead: time, disk and memory as well, by what finished runs of the store took, at this size and at "
+            "others, and what gives way first.",
+        ),
+    ] = False,
+    sizes: Annotated[
+        str, typer.Option(metavar="N,M", help="Those sizes, in candidates over all rounds.")
+    ] = "1000000,100000000",
+) -> None:
     """Show matrix cells, calls, tokens and money before anything is spent."""
     from harness.dryrun import read_items
     from harness.forecast import forecast, tables
     from harness.specfile import base_folder, load
     from harness.terminal import print_table
 
-    spec = load(file, overrides or ())
-    for table in tables(forecast(spec, read_items(spec, base_folder(file)))):
+    spec, base = load(file, overrides or ()), base_folder(file)
+    items = read_items(spec, base)
+    found = tables(forecast(spec, items))
+    if scale:
+        from harness.options import positive_numbers
+        from harness.scaling import scaled
+
+        found = scaled(spec, base, items, positive_numbers("--sizes", sizes))
+    for table in found:
         print_table(table.title, table.columns, table.rows)
 
 

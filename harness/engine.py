@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.machine import cores
+from harness.machine import cores, free_memory
 from harness.spec import Spec
 
 MEMORY_A_RUN = 2_000_000_000
@@ -92,16 +92,6 @@ def shared_limits(spec: Spec, at_a_time: int) -> Spec:
         for role, limits in spec.runtime.limits.items()
     }
     return spec.model_copy(update={"runtime": spec.runtime.model_copy(update={"limits": shares})})
-
-
-def free_memory() -> int | None:
-    """Bytes that are free or can be freed; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
 
 
 def run_here(jobs: Sequence[Job], work: Work, on_end: OnEnd, *, fail_fast: bool = False) -> None:

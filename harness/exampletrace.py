@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from harness.dataset import is_held_out
 from harness.errors import StoreError
-from harness.llm.cache import CallCache
+from harness.llm.cache import CALLS_FILE, CallCache
 from harness.provenance import Node, Shelf, artefact_tree, make_node
 from harness.records import Candidate, Decision, Example, ParseFailure, Role, Verdict
 from harness.seal import read_examples, role_file
@@ -23,7 +23,6 @@ from harness.store import Artefact, adapter, canonical, read_lines
 
 Row = Candidate | ParseFailure
 FILES = {"candidates.jsonl": Candidate, "failures.jsonl": ParseFailure}
-CACHE = "calls.sqlite"
 REAL = "real example"
 SYNTHETIC = "synthetic example"
 SAMPLING = ("temperature", "top_p", "min_p", "max_tokens", "n", "seed", "sample", "stop")
@@ -206,13 +205,13 @@ def _verdict_words(verdict: Verdict) -> str:
 
 def _call(shelf: Shelf, row: Row) -> Node:
     """The cached call: the exact prompt, how it was sampled, and what came back."""
-    path = shelf.store.root / CACHE
+    path = shelf.store.root / CALLS_FILE
     if not path.exists():
-        return make_node(row.call, "call", f"there is no {CACHE} in the store any more", link="call")
+        return make_node(row.call, "call", f"there is no {CALLS_FILE} in the store any more", link="call")
     with CallCache(path) as cache:
         request, answer = cache.request_of(row.call), cache.answer_of(row.call)
     if request is None or answer is None:
-        return make_node(row.call, "call", f"no answer to it in {CACHE}: it failed or was not asked", link="call")
+        return make_node(row.call, "call", f"no answer to it in {CALLS_FILE}: it failed or was not asked", link="call")
     endpoint = cast("Mapping[str, str]", request.get("endpoint") or {})
     sampling = ", ".join(f"{name} {_value(request[name])}" for name in SAMPLING if request.get(name) not in (None, []))
     choices = cast("Sequence[Sequence[str]]", answer.get("choices") or [])

@@ -11,7 +11,7 @@ from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
 from harness.failuremodes import failure_modes
-from harness.machine import versions
+from harness.machine import peak_memory, versions
 from harness.probe import probe_report
 from harness.reading import readings
 from harness.records import Comparison, Estimate, Example, Gap, Role
@@ -115,6 +115,8 @@ async def final_report(
         judged=judged,
         used=bench.llm.used,
         modes=failure_modes(bench, material.accepted),
+        units=bench.watch.units,
+        memory=peak_memory(),
     )
 
 

@@ -41,7 +41,7 @@ from harness.spec import Budget, Spec
 from harness.specfile import resolved
 from harness.stopping import Round, best_round, evidence_of, gain_of, judged, stop_reason
 from harness.store import Store, read_json, write_json
-from harness.timing import TimedEmbedder, TimedLlm
+from harness.timing import TimedEmbedder, TimedLlm, embedded_by
 from harness.train import students
 from harness.train.causal_base import find_base
 from harness.train.students import Students, student_digest
@@ -169,7 +169,7 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     """Real data, embedder, students, labeller and the judge's gate."""
     device = device_of(spec)
     use_threads(spec.runtime.threads)
-    embedder = TimedEmbedder(SentenceEmbedder(store.root, device), watch)
+    embedder = TimedEmbedder(SentenceEmbedder(store.root, device, progress=embedded_by(watch)), watch)
     with watch.stage("data", "load and split the real data", 1) as advance:
         data = load_real(spec, base, store, embedder)
         advance(1)

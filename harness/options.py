@@ -29,6 +29,18 @@ def seed_numbers(text: str) -> list[int]:
     return numbers
 
 
+def positive_numbers(option: str, text: str) -> list[int]:
+    """The numbers of an option such as `--sizes 1000,1000000`. Raises `HarnessError` for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [int(part) for part in parts if re.fullmatch("[1-9][0-9]{0,11}", part)]
+    if len(numbers) != len(parts):
+        raise HarnessError(
+            f"{option} {text[:100]!r}: give whole numbers from 1 to 999,999,999,999, without blanks or dots and "
+            "with commas between them, e.g. 100000,1000000."
+        )
+    return numbers
+
+
 LONGEST_REASON = 300
 
 

@@ -39,13 +39,15 @@ class Silent:
 
 
 class Watch:
-    """Wall seconds per kind of stage, reported with the run and part of no key. Every moment counts once, for the
-    innermost stage that is open then, so the kinds add up to the time that was watched."""
+    """Wall seconds and units of work per kind of stage, reported with the run and part of no key. Every moment counts
+    once, for the innermost stage that is open then, so the kinds add up to the time that was watched. Units are what
+    was done in that time, not what was found done: optimiser steps, texts embedded, items predicted."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.notes: list[str] = []
         self._seconds: dict[str, float] = defaultdict(float)
+        self._units: dict[str, int] = defaultdict(int)
         self._open: list[str] = []
         self._since = 0.0
 
@@ -57,11 +59,16 @@ class Watch:
 
     @contextmanager
     def stage(self, kind: str, name: str, total: int) -> Generator[Advance]:
-        """Show `name`, count its time under `kind`."""
+        """Show `name`, count its time and its steps under `kind`."""
         advance = self.progress.stage(name, total)
+
+        def counted(steps: int) -> None:
+            self.count(kind, steps)
+            advance(steps)
+
         with self.timed(kind):
             try:
-                yield advance
+                yield counted
             finally:
                 self.progress.done(name)
 
@@ -75,6 +82,15 @@ class Watch:
         finally:
             self._settle()
             self._open.pop()
+
+    @property
+    def units(self) -> dict[str, int]:
+        """Units of work so far by kind."""
+        return dict(self._units)
+
+    def count(self, kind: str, units: int) -> None:
+        """Units of work done outside a stage that is shown."""
+        self._units[kind] += units
 
     def _settle(self) -> None:
         now = time.monotonic()

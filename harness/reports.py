@@ -274,7 +274,8 @@ class RunReport:
     """A finished run: the rounds, and the one scoring of the sealed test split. `openings` are all looks at its test
     items up to and with its own; none where it left them sealed. `cost` is what the run paid; `used` is what the
     answers that it stands on cost, those that an earlier run had paid for included, so that it is the same in whatever
-    order runs share a store."""
+    order runs share a store. `units` is the work done in `seconds`, by kind of stage (see `progress.Watch`), `memory`
+    the most bytes that its process held; both are of the process that finished the run."""
 
     id: str
     name: str
@@ -305,3 +306,5 @@ class RunReport:
     judged: tuple[JudgedAnswers, ...] = ()
     used: Cost = field(default_factory=Cost)
     modes: tuple[FailureMode, ...] = ()
+    units: Mapping[str, int] = field(default_factory=dict[str, int])
+    memory: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.exampletrace import CACHE
+from harness.llm.cache import CALLS_FILE
 from harness.openings import SUITE
 from harness.plaintext import one_line
 from harness.provenance import Node, Shelf, make_node
@@ -94,7 +94,7 @@ def _unfinished(shelf: Shelf) -> list[str]:
     store = shelf.store
     finished = set(store.ids("run"))
     finished |= {_scope(shelf, ident) for ident in finished}
-    spent = {scope: cost for scope, cost in ledger(store.root / CACHE).items() if scope.startswith("run-")}
+    spent = {scope: cost for scope, cost in ledger(store.root / CALLS_FILE).items() if scope.startswith("run-")}
     opened = {opening.run for opening in openings(store) if not opening.run.startswith(SUITE)}
     out = [
         _begun(ident, spent.get(ident), opened=ident in opened) for ident in sorted((spent.keys() | opened) - finished)

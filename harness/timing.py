@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.bench import Spender
@@ -14,6 +14,15 @@ from harness.records import Cost
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+def embedded_by(watch: Watch) -> Callable[[int, int], None]:
+    """What an embedder calls as `(done, total)` while it embeds texts that no cache holds."""
+
+    def counted(done: int, total: int) -> None:
+        watch.count(EMBEDDING, total if done == total else 0)
+
+    return counted
 
 
 class TimedLlm:
@@ -38,8 +47,12 @@ class TimedLlm:
         return self._llm.key(request)
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
-        with self._watch.timed(CALLS):
-            return await self._llm.ask_many(requests, on_done)
+        before = self._llm.spent.calls
+        try:
+            with self._watch.timed(CALLS):
+                return await self._llm.ask_many(requests, on_done)
+        finally:
+            self._watch.count(CALLS, self._llm.spent.calls - before)
 
 
 class TimedEmbedder:

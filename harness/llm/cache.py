@@ -22,6 +22,7 @@ from harness.records import Cost
 from harness.store import canonical
 
 T = TypeVar("T")
+CALLS_FILE = "calls.sqlite"
 APPLICATION_ID = 0x53444843
 SCHEMA_VERSION = 1
 SCHEMA = """

@@ -18,7 +18,7 @@ from harness import spec
 from harness.errors import BudgetError, EndpointError
 from harness.llm.batch import Batch
 from harness.llm.budget import Budget, Reservation
-from harness.llm.cache import CallCache
+from harness.llm.cache import CALLS_FILE, CallCache
 from harness.llm.embedded import MODEL, SLOTS, Address, EmbeddedServer
 from harness.llm.endpoint import Connections, address_of
 from harness.llm.faults import Fault
@@ -298,7 +298,7 @@ def open_client(settings: spec.Spec, store_root: Path, *, scope: str | None = No
         scope = f"spec-{digest(settings.model_dump(mode='json', exclude={'budget', 'runtime'}))[:16]}"
     server = EmbeddedServer(store_root / "llm.log", settings.runtime.llm_threads)
     try:
-        with CallCache(store_root / "calls.sqlite") as cache:
+        with CallCache(store_root / CALLS_FILE) as cache:
             budget = Budget(settings.budget, cache.spent(scope))
             yield Client(settings.llm, settings.runtime.limits, cache, budget, server, scope=scope)
     finally:

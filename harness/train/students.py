@@ -134,6 +134,7 @@ class Students:
             with self._watch.timed(PREDICTION):
                 student = classifier.Student.load(adapter.path, self.encoder, self._spec.train)
                 np.save(folder / "probabilities.npy", student.probabilities(texts))
+            self._watch.count(PREDICTION, len(texts))
 
         artefact = self._store.once(
             "probabilities",

@@ -140,6 +140,7 @@ class Writers:
         def build(folder: Path) -> None:
             with self._watch.timed(PREDICTION):
                 found = self._student(adapter).nll(table)
+            self._watch.count(PREDICTION, len(table))
             np.save(folder / LIKELIHOOD, np.exp([-one.nll / one.tokens for one in found]))
 
         inputs = {"rows": digest([asdict(row) for row in table])}
