@@ -9,6 +9,8 @@ import json
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -217,6 +219,37 @@ def test_two_processes_give_the_ids_that_one_gives_and_pay_nothing_twice(case: C
     assert found(case, "two").paid.calls == asked
     scores = [{line.variant: line.score for line in found(case, name).lines} for name in ("one", "two")]
     assert scores[0] == scores[1]
+
+
+def test_two_suites_at_once_on_one_store_pay_nothing_twice(case: Case, mlflow_template: Path) -> None:
+    other = case.folder / "other.yaml"
+    other.write_text("base: trial.yaml\nvariants:\n  no_duplicates: {filters.duplicates.enabled: false}\n")
+    (case.folder / "both").mkdir()
+    (case.folder / "both" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    before = len(case.endpoint.calls)
+    options = [part for key, value in case.settings("both").items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    going = [
+        subprocess.Popen(
+            [sys.executable, "-m", "harness.cli", "compare", str(suite), "--jobs", "1", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for suite in (case.folder / "suite.yaml", other)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in going]
+    assert [process.returncode for process in going] == [0, 0], said
+    assert "note: not in MLflow" not in "".join(said)
+    assert len(case.endpoint.calls) - before == found(case, "one").paid.calls
+    store = case.store("both")
+    assert len(list(store.ids("run"))) == 3
+    assert set(case.store("one").ids()) < set(store.ids())
+    assert len(list((store.root / "reports").glob("suite-*/compare.html"))) == 2
+    with sqlite3.connect(store.root / "mlflow.db") as database:
+        runs = database.execute("SELECT value FROM tags WHERE key = 'harness.run'").fetchall()
+        shown = database.execute("SELECT run_uuid FROM tags WHERE key = 'kind' AND value = 'comparison'").fetchall()
+    assert {ident for (ident,) in runs} == set(store.ids("run"))
+    assert len(shown) == 2
 
 
 def test_the_test_is_opened_once_for_all_variants_and_not_again_for_others(case: Case) -> None:
