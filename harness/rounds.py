@@ -30,7 +30,7 @@ from harness.store import digest, read_json, read_lines, write_json, write_lines
 from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters, cross_vote
 
-SIEVE_VERSION = 4
+SIEVE_VERSION = 5
 DATASET_VERSION = 2
 CHUNK = 16
 """Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
@@ -241,11 +241,13 @@ async def _sieve(
         parents |= {f"self-trained {index}": ident for index, ident in enumerate(cross.adapters)}
     ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
     sieved, worth, calibration, noted = Sieved((), ()), (), None, Noted(bench.llm)
+    notes: list[str] = []
     if ident not in bench.store:
         with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
             context = _context(bench, noted, waves, plans, cross)
             sieved = await sieve(filters, context, lambda _name, _left: advance(1))
             worth = tuple(found for item in filters if (found := item.worth(context)))
+            notes = context.notes
             if spec.filters.duplicates.enabled:
                 vectors = bench.embedder([seed.text for seed in seeds])
                 calibration = calibrate(seeds, vectors, spec.filters.duplicates.threshold)
@@ -255,10 +257,13 @@ async def _sieve(
         write_lines(folder / "accepted.jsonl", Example, sieved.accepted)
         write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
         write_json(folder / "calibration.json", _Calibrated, _Calibrated(calibration))
+        write_json(folder / "notes.json", tuple[str, ...], tuple(notes))
         write_calls(folder, noted)
 
     artefact = bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
     bench.llm.use(read_calls(artefact.path))
+    for note in read_json(artefact / "notes.json", tuple[str, ...]):
+        bench.watch.note(note)
     return Harvest(
         tuple(waves),
         Sieved(

@@ -32,6 +32,16 @@ def normalise(text: str) -> str:
     return " ".join(PUNCTUATION.sub(r" \1 ", text).split())
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text without case and punctuation; all of its signs where it has no word.
+
+    >>> words_of("Who wrote “Emma”?"), words_of("?!")
+    (['who', 'wrote', 'emma'], ['?', '!'])
+    """
+    pieces = normalise(text).split()
+    return [piece for piece in pieces if any(map(str.isalnum, piece))] or pieces
+
+
 def word_count(text: str) -> int:
     """Blank-separated pieces that hold a letter or digit.
 

@@ -12,7 +12,7 @@ from harness.filters.duplicates import DuplicateFilter
 from harness.filters.format import FormatFilter
 from harness.filters.judge import JudgeFilter
 from harness.filters.leakage import LeakageFilter
-from harness.spec import Filters
+from harness.filterspec import Filters
 
 TABLE: tuple[Filter, ...] = (
     FormatFilter(),

@@ -47,7 +47,7 @@ class Context:
 
     `candidates` are all candidates of the run so far, oldest first. `difficulty` is p(label) under the current
     student, candidates × labels. `votes` takes the place of `labeller` and `difficulty` where the task is to answer in
-    text. `surplus` is `Plan.surplus` by round.
+    text. `surplus` is `Plan.surplus` by round. `notes` takes sentences that the person should see.
     """
 
     spec: Spec
@@ -61,6 +61,7 @@ class Context:
     gate: GateReport | None
     votes: Votes | None = None
     surplus: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])
+    notes: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from harness.filters.base import Context, Stamp, Standing
 from harness.records import Role, Verdict
 from harness.reports import FilterWorth
 from harness.seal import HeldOutTexts
-from harness.texts import normalise
+from harness.texts import words_of
 
 COVERED = 0.8
 """Share of a candidate's words inside n-grams of one held-out text from which on it counts as a copy. One shared n-gram
@@ -92,16 +92,6 @@ class HeldOutIndex:
             if len(places) == len(words) or (len(places) > self._ngram and len(places) >= COVERED * len(words)):
                 return f"{len(places)} of {len(words)} words in {self._ngram}-grams of {self.names[held]}"
         return ""
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text without case and punctuation; all of its signs where it has no word.
-
-    >>> words_of("Who wrote “Emma”?"), words_of("?!")
-    (['who', 'wrote', 'emma'], ['?', '!'])
-    """
-    pieces = normalise(text).split()
-    return [piece for piece in pieces if any(map(str.isalnum, piece))] or pieces
 
 
 def overlaps(

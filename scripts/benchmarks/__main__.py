@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, failuremodes, generative, lead, overhead, scale, statistics, training
+from benchmarks import collapse, duplicates, failuremodes, generative, lead, overhead, scale, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
@@ -18,6 +18,7 @@ TABLE: dict[str, ModuleType] = {
     "lead": lead,
     "failure-modes": failuremodes,
     "scale": scale,
+    "duplicates": duplicates,
 }
 
 

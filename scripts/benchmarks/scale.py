@@ -81,10 +81,10 @@ def compared(base: Path, other: Path) -> list[str]:
 def table(forecasts: Mapping[str, float | None], taken: Mapping[str, float]) -> list[str]:
     """
     >>> table({"calls": 110.0, "unknown": None, "zero": 1.0}, {"calls": 100.0, "zero": 0.0})
-    ['  calls                             110.0          100.0   1.10']
+    ['  calls                                110.0             100.0   1.10']
     """
     return [
-        f"  {name:24}{value:15,.1f}{taken[name]:15,.1f}{value / taken[name]:7.2f}"
+        f"  {name:24}{value:18,.1f}{taken[name]:18,.1f}{value / taken[name]:7.2f}"
         for name, value in forecasts.items()
         if value is not None and taken.get(name)
     ]

@@ -18,13 +18,24 @@ MODULES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 ONLY = {
+    "faiss": "harness/vectorindex.py",
     "mlflow": "harness/tracking.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
     "sentence_transformers": "harness/embed.py",
     "xllamacpp": "harness/llm/embedded.py",
 }
-HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
+HEAVY = {
+    "faiss",
+    "torch",
+    "transformers",
+    "mlflow",
+    "openai",
+    "peft",
+    "sentence_transformers",
+    "datasets",
+    "matplotlib",
+}
 LOADED_LATE = tuple(
     f"harness/train/{name}.py"
     for name in (

@@ -5,7 +5,8 @@ from filter_cases import candidate, candidates, context, said, seed, verdicts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.filters.base import Context
+from harness.filters import duplicates
+from harness.filters.base import Context, Labeller
 from harness.filters.duplicates import DuplicateFilter, calibrate
 from harness.records import Candidate, Decision, Verdict
 
@@ -90,6 +91,44 @@ def test_the_threshold_of_the_spec_decides() -> None:
             rows, embedder=TableEmbedder({"a": 0, "b": 20}), filters={"duplicates": {"threshold": threshold}}
         )
         assert run(given) == ["keep", second]
+
+
+LONG = "the committee met on the first floor of the old town hall and spoke for hours about bridges roads and schools"
+
+
+def test_texts_that_share_most_of_their_words_are_duplicates_whatever_the_embedder_says() -> None:
+    changed = LONG.replace("schools", "parks")
+    given = angled((LONG, 0), (changed, 90), ("a text of its own", 180), seeds=())
+    found = verdicts(DuplicateFilter(), given)
+    assert said(found) == ["keep", "drop: near duplicate in words", "keep"]
+    assert found[1].evidence == "90% of word 3-grams shared with syn-000000000001"
+    real = angled((changed, 90), seeds=((LONG, 0, "BETA"),))
+    assert run(real) == ["drop: near duplicate in words under another label"]
+    held = angled((LONG, 0), (changed, 90, "BETA"))
+    assert run(held) == ["drop: held: near duplicates in words under different labels"] * 2
+
+
+def test_of_a_group_the_surest_survives_then_the_oldest() -> None:
+    rows = candidates("a", "b", "c", "d")
+    table = TableEmbedder({"a": 0, "b": 5, "c": 10, "d": 90})
+    answers = np.array([[0.61, 0.39, 0], [0.9, 0.1, 0], [0.94, 0.06, 0], [0.5, 0.5, 0]])
+    sure = Labeller(("ALPHA", "BETA", "GAMMA"), answers, answers, answers[:0])
+    found = verdicts(DuplicateFilter(), context(rows, embedder=table, labeller=sure))
+    # .90 and .94 are .9 alike, so the older one stands.
+    assert said(found) == ["drop: near duplicate", "keep", "drop: near duplicate", "keep"]
+    assert {verdict.evidence.split()[-1] for verdict in found if verdict.evidence} == {rows[1].id}
+
+
+def test_beyond_the_exact_search_an_index_is_asked_and_its_recall_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = candidates(*(f"text {number % 90}" + " !" * (number // 90) for number in range(100)), "something else")
+    given = context(rows, embedder=HashEmbedder())
+    exact = said(verdicts(DuplicateFilter(), given))
+    assert not given.notes
+    monkeypatch.setattr(duplicates, "MOST_EXACT", 50)
+    assert said(verdicts(DuplicateFilter(), given)) == exact
+    monkeypatch.setattr(duplicates, "available", lambda: False)
+    assert said(verdicts(DuplicateFilter(), given)) == exact
+    assert "synthetic-data-harness[scale]" in given.notes[-1]
 
 
 TEXTS = st.sampled_from(["who is it ?", "Who is it?", "who was it ?", "what a day", "what a day !", "sum of things"])

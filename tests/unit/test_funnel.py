@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from harness.filters import TABLE, enabled
 from harness.filters.base import Context, Stamp, Standing
 from harness.filters.funnel import Sieved, check_conservation, funnel, sieve
+from harness.filterspec import Filters
 from harness.generate.produce import NOT_ASKED
 from harness.records import Cell, Decision, Origin, ParseFailure, Quota, Verdict
 from harness.reports import FilterWorth
-from harness.spec import Filters
 
 
 @dataclass
