@@ -112,7 +112,7 @@ def faiss_flat(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index: Any = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     limits, _, found = index.range_search(vectors, THRESHOLD - 1e-5)
-    rows = np.repeat(np.arange(len(vectors)), np.diff(limits))
+    rows = np.repeat(np.arange(len(vectors)), np.diff(limits.astype(np.int64)))
     return _at_threshold(vectors, [(rows[rows < found], found[rows < found])])
 
 
@@ -161,7 +161,7 @@ def _at_threshold(vectors: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray]
 
 def _apart(name: str, file: Path) -> dict[str, Any]:
     words = [sys.executable, "-m", "benchmarks", "duplicates", "--one", name, str(file)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
