@@ -21,10 +21,11 @@ ONLY = {
     "mlflow": "harness/tracking.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
+    "ray": "harness/rayengine.py",
     "sentence_transformers": "harness/embed.py",
     "xllamacpp": "harness/llm/embedded.py",
 }
-HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib"}
+HEAVY = {"torch", "transformers", "mlflow", "openai", "peft", "sentence_transformers", "datasets", "matplotlib", "ray"}
 LOADED_LATE = tuple(
     f"harness/train/{name}.py"
     for name in (
