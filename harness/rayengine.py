@@ -39,6 +39,8 @@ ANSWER_S = 30.0
 """Seconds that a cluster has to take a connection, and to answer as one."""
 CHECK_S = 120.0
 """Seconds that every node has to start a worker which looks at the store."""
+WATCH_S = 20.0
+"""Seconds between two looks at whether the cluster is still there."""
 OBJECT_STORE = 100_000_000
 """Bytes for what passes between the processes of a Ray that is started here: specs and one line a run."""
 LONGEST_FOLDER = 40
@@ -99,7 +101,7 @@ def run_on_ray(
 
     A run whose worker is lost is taken up again; one that loses `RETRIES` more fails, and costs no other. On Ctrl-C all
     are cancelled; what they finished is in the store. Raises `ClusterError` where a node does not have this code or
-    store, before anything runs.
+    store, before anything runs, and where the cluster's nodes are gone.
     """
     ray = _ray()
     root = store.resolve()
@@ -118,7 +120,11 @@ def run_on_ray(
                 job = waiting.pop(0)
                 options = {**needs[job.name].options(), "name": job.name, "max_retries": RETRIES}
                 going[task.options(**options).remote(job, work, root, token, variables())] = job
-            for done in ray.wait([*going], num_returns=1)[0]:
+            found, _ = ray.wait([*going], num_returns=1, timeout=WATCH_S)
+            if not found:
+                # Without nodes Ray would wait for new ones for ever.
+                _nodes(ray)
+            for done in found:
                 job = going.pop(done)
                 ended = Ended(job, _fault(ray, done, root / "logs" / f"{job.name}.log"))
                 on_end(ended)
@@ -219,7 +225,7 @@ def _check_address(address: str) -> None:
 
 
 def _nodes(ray: Any) -> tuple[Node, ...]:
-    """Those that live and can do work. Raises `ClusterError` where there are none."""
+    """Those that live and can do work. Raises `ClusterError` where there are none (any more)."""
     found = [
         Node(
             one["NodeID"],
@@ -234,7 +240,8 @@ def _nodes(ray: Any) -> tuple[Node, ...]:
     able = tuple(sorted((one for one in found if one.cpus >= 1 and one.memory), key=lambda one: one.id))
     if not able:
         raise ClusterError(
-            f"none of the cluster's {len(found)} node(s) offers a CPU: add one with `ray start --address HOST:PORT`."
+            f"the Ray cluster has no node that offers a CPU ({len(found)} are alive): add one with `ray start "
+            "--address HOST:PORT`, then run the same command again; it goes on from what is in the store."
         )
     return able
 
