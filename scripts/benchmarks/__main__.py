@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, failuremodes, generative, lead, overhead, statistics, training
+from benchmarks import collapse, engine, failuremodes, generative, lead, overhead, statistics, training
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
@@ -17,6 +17,7 @@ TABLE: dict[str, ModuleType] = {
     "collapse": collapse,
     "lead": lead,
     "failure-modes": failuremodes,
+    "engine": engine,
 }
 
 
