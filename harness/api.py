@@ -32,6 +32,7 @@ from harness.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.place import Engine
     from harness.suiterun import SuiteState
 
 Overrides = Mapping[str, object]
@@ -257,24 +258,28 @@ def compare(
     *,
     only: Sequence[str] = (),
     jobs: int | None = None,
+    engine: Engine = "local",
+    address: str | None = None,
     fail_fast: bool = False,
     open_test: bool = False,
     reopen_test: str = "",
 ) -> Variants:
     """Run what is missing of a suite's variants × seeds, and lay them side by side; see `harness compare --help`.
 
-    A run that fails costs no other and is named in `faults`. Raises the errors of `harness.errors`.
+    With `engine="ray"` runs are tasks on the Ray cluster at `address`, or on a Ray that is started here. A run
+    that fails costs no other and is named in `faults`. Raises the errors of `harness.errors`.
     """
     from harness.options import reason_given
+    from harness.place import Place
     from harness.suitefile import chosen, load_suite
     from harness.suiterun import conclude, make_missing, show_in_mlflow, state_of
     from harness.terminal import watching
 
-    reason = reason_given(reopen_test) if reopen_test else ""
+    reason, place = reason_given(reopen_test) if reopen_test else "", Place(engine, address)
     state = state_of(chosen(load_suite(Path(suite), _as_text(overrides, None)), only))
     _set_defaults()
     with _no_loop_around():
-        make_missing(state, jobs, fail_fast=fail_fast, say=print)
+        make_missing(state, jobs, fail_fast=fail_fast, say=print, place=place)
         if not state.finished:
             return Variants(state, None, None)
         with watching() as progress:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.options import Overrides, reason_given
+from harness.place import Engine, Place
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
@@ -38,7 +39,18 @@ def compare(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs at a time, each in a process of its own; by free cores and memory if not given."
+            min=1,
+            help="Runs at a time, each in a process of its own; by what is free of cores and memory if not given.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Where runs go on: processes of this machine, or tasks on Ray.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The Ray cluster to join and leave running; without it a Ray is started here for as long as it takes.",
         ),
     ] = None,
     open_test: Annotated[
@@ -66,7 +78,7 @@ def compare(
     from harness.suitefile import chosen, load_suite
     from harness.suiterun import make_missing, state_of
 
-    reason = reason_given(reopen)
+    reason, place = reason_given(reopen), Place(engine, address)
     loaded = chosen(load_suite(suite, overrides or ()), [name for name in (only or "").split(",") if name])
     for note in loaded.notes:
         print(f"note: {printable(note)}")
@@ -76,7 +88,7 @@ def compare(
     if dry_run:
         _forecast(state)
         return
-    make_missing(state, jobs, say=_say, fail_fast=fail_fast)
+    make_missing(state, jobs, say=_say, fail_fast=fail_fast, place=place)
     if state.finished:
         _conclude(state, open_test=open_test or bool(reason), reopen=reason)
     for (name, seed), fault in state.faults.items():

@@ -1,7 +1,7 @@
-"""Where runs go on: in this process one after another, or several at a time in processes of their own.
+"""Where runs go on: in this process one after another, several at a time in processes of their own, or on Ray.
 
-The result is the same either way: a run is made by its spec and its store, whose locks (`harness.locks`) see to it that
-of two runs that need the same call or the same artefact one makes it and the other waits.
+The result is the same whichever it is: a run is made by its spec and its store, whose locks (`harness.locks`) see to it
+that of two runs that need the same call or the same artefact one makes it and the other waits.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def plan_jobs(specs: Sequence[Spec], asked: int | None) -> Plan:
     """How many of these runs to make at a time: as asked for, else by free cores and memory."""
     if asked is not None:
         return Plan(min(asked, max(1, len(specs))), f"--jobs {asked}")
-    each = max((_threads(spec) for spec in specs), default=1)
+    each = max((threads_of(spec) for spec in specs), default=1)
     there, memory = cores(), free_memory()
     by_cores = max(1, there // each)
     by_memory = len(specs) if memory is None else max(1, memory // MEMORY_A_RUN)
@@ -70,7 +70,7 @@ def plan_jobs(specs: Sequence[Spec], asked: int | None) -> Plan:
     return Plan(jobs, why)
 
 
-def _threads(spec: Spec) -> int:
+def threads_of(spec: Spec) -> int:
     """Threads that a run keeps busy, its embedded LLM's included. How many train decides on the last bits of a model,
     so it is not for the engine to choose."""
     training = cores() if spec.runtime.threads == "auto" else spec.runtime.threads
@@ -97,13 +97,13 @@ def shared_limits(spec: Spec, at_a_time: int) -> Spec:
 def run_here(jobs: Sequence[Job], work: Work, on_end: OnEnd, *, fail_fast: bool = False) -> None:
     """One after another in this process, which then loads each model once."""
     for job in jobs:
-        ended = Ended(job, _fault_of(work, job))
+        ended = Ended(job, fault_of(work, job))
         on_end(ended)
         if ended.fault and fail_fast:
             return
 
 
-def _fault_of(work: Work, job: Job) -> str:
+def fault_of(work: Work, job: Job) -> str:
     """ "" or what went wrong. A defect of the harness in one run is told with its traceback and costs no other run."""
     try:
         work(job.spec, job.base)
@@ -176,7 +176,7 @@ def _child(result: Connection, work: Work, job: Job, log: Path) -> None:
     handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    result.send(_fault_of(work, job))
+    result.send(fault_of(work, job))
     result.close()
 
 

@@ -53,6 +53,10 @@ class EndpointError(HarnessError):
     """An LLM endpoint that is down, refuses the key, lacks the model or speaks another protocol."""
 
 
+class ClusterError(HarnessError):
+    """A Ray cluster that is not there, lacks what a run needs, or whose nodes do not see the same store and code."""
+
+
 class StoreError(HarnessError):
     """An artefact that is missing, damaged or cannot be written (disk full, read-only folder)."""
 

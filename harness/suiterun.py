@@ -3,17 +3,19 @@ store, so whatever variants have in common is found there by what it was made of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from harness.comparedetail import detail_of
 from harness.comparepage import write_comparison
 from harness.comparison import Comparison, compare_suite
 from harness.deliver import deliver, report_folder, tracking_alone, tracking_uri
-from harness.engine import Ended, Job, plan_jobs, run_apart, run_here, shared_limits
+from harness.engine import Ended, Job, OnEnd, Plan, Work, plan_jobs, run_apart, run_here, shared_limits
 from harness.errors import HarnessError
 from harness.loop import finished
+from harness.place import Place
 from harness.progress import Progress
 from harness.reports import RunReport
 from harness.running import make_run
@@ -21,6 +23,7 @@ from harness.store import Store
 from harness.suitefile import LoadedSuite
 from harness.suiteopening import open_together
 
+LOGS = "logs"
 Known = dict[str, dict[int, RunReport]]
 
 
@@ -75,15 +78,50 @@ def missing(state: SuiteState, *, at_once: bool) -> dict[str, tuple[Job, str, in
     }
 
 
-def make_missing(state: SuiteState, jobs: int | None, *, say: Callable[[str], None], fail_fast: bool = False) -> None:
-    """Make the runs that are not in the store, `jobs` at a time (by free cores and memory if None); how each ended
-    goes into `state`. `say` gets a line about each, whose page and view in MLflow are then there to be looked at."""
-    plan = plan_jobs([spec for one in state.suite.variants for spec in one.specs.values()], jobs)
-    left = missing(state, at_once=plan.jobs > 1)
-    total = sum(len(one.specs) for one in state.suite.variants)
-    say(f"suite {state.suite.name}: {total} runs, {total - len(left)} finished, {len(left)} to make")
+def make_missing(
+    state: SuiteState,
+    jobs: int | None,
+    *,
+    say: Callable[[str], None],
+    fail_fast: bool = False,
+    place: Place = Place(),  # noqa: B008 - frozen
+) -> None:
+    """Make the runs that are not in the store, `jobs` at a time (by what is free if None), at `place`; how each ended
+    goes into `state`. `say` gets a line about each, whose page and view in MLflow are then there to be looked at.
+
+    Raises `ClusterError` and `MissingPackageError` where `place` cannot be used.
+    """
+    specs = [spec for one in state.suite.variants for spec in one.specs.values()]
+    left = len(missing(state, at_once=False))
+    say(f"suite {state.suite.name}: {len(specs)} runs, {len(specs) - left} finished, {left} to make")
     if not left:
         return
+    store = state.store.root
+    if place.engine == "ray":
+        from harness.rayengine import cluster_of, run_on_ray
+
+        with cluster_of(specs, jobs, place.address) as cluster:
+            make = partial(run_on_ray, cluster=cluster, store=store, fail_fast=fail_fast)
+            _make(state, cluster.plan, make, say, logged=True)
+        return
+    plan = plan_jobs(specs, jobs)
+    if plan.jobs > 1 and left > 1:
+        make = partial(run_apart, at_a_time=plan.jobs, log=store / LOGS, fail_fast=fail_fast)
+        _make(state, plan, make, say, logged=True)
+    else:
+        _make(state, plan, partial(run_here, fail_fast=fail_fast), say, logged=False)
+
+
+def _make(
+    state: SuiteState,
+    plan: Plan,
+    make: Callable[[Sequence[Job], Work, OnEnd], None],
+    say: Callable[[str], None],
+    *,
+    logged: bool,
+) -> None:
+    """`logged`: runs are made elsewhere, and what they say is in files."""
+    left = missing(state, at_once=plan.jobs > 1)
     say(f"{plan.jobs} at a time: {plan.why}")
 
     def on_end(ended: Ended) -> None:
@@ -95,13 +133,10 @@ def make_missing(state: SuiteState, jobs: int | None, *, say: Callable[[str], No
             _deliver(job, report, state.store, say)
 
     ordered = [job for job, _, _ in left.values()]
-    if plan.jobs > 1 and len(left) > 1:
-        log = state.store.root / "logs"
-        say(f"what they say: {log}")
-        ordered = [replace(job, spec=shared_limits(job.spec, plan.jobs)) for job in ordered]
-        run_apart(ordered, make_run, on_end, at_a_time=plan.jobs, log=log, fail_fast=fail_fast)
-    else:
-        run_here(ordered, make_run, on_end, fail_fast=fail_fast)
+    if logged:
+        say(f"what they say: {state.store.root / LOGS}")
+        ordered = [replace(job, spec=shared_limits(job.spec, min(plan.jobs, len(ordered)))) for job in ordered]
+    make(ordered, make_run, on_end)
 
 
 def _deliver(job: Job, report: RunReport, store: Store, say: Callable[[str], None]) -> None:

@@ -89,6 +89,13 @@ class CallCache:
             return Cost()
         return Cost(calls=row[0], failed=row[1], prompt_tokens=row[2], completion_tokens=row[3], usd=row[4])
 
+    def leave_log(self) -> None:
+        """See `share_between_machines`."""
+        try:
+            self._db.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            raise self._unusable(error) from error
+
     def close(self) -> None:
         self._db.close()
 
@@ -133,6 +140,8 @@ class CallCache:
                 self._set_aside(problem)
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             db = self._connect()
+            if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                db.execute("PRAGMA journal_mode = WAL")
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 if db.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -147,7 +156,6 @@ class CallCache:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=60)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
         except sqlite3.DatabaseError:
             db.close()
@@ -199,6 +207,16 @@ class CallCache:
             "for the process that holds it, or choose another folder with `--set runtime.store=DIR`, then run the same "
             "command again."
         )
+
+
+def share_between_machines(path: Path) -> None:
+    """Make the cache one that processes of several machines may use at once, from now on.
+
+    A new cache has sqlite's write-ahead log, which needs memory that all its processes share; without the log, locks
+    that reach over the file system are enough. Raises `StoreError` while another process has the cache open.
+    """
+    with CallCache(path) as cache:
+        cache.leave_log()
 
 
 def _spend(db: sqlite3.Connection, scope: str, cost: Cost) -> None:

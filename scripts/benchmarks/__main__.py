@@ -7,7 +7,18 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import collapse, duplicates, failuremodes, generative, lead, overhead, scale, statistics, training
+from benchmarks import (
+    collapse,
+    duplicates,
+    engine,
+    failuremodes,
+    generative,
+    lead,
+    overhead,
+    scale,
+    statistics,
+    training,
+)
 
 TABLE: dict[str, ModuleType] = {
     "training": training,
@@ -19,6 +30,7 @@ TABLE: dict[str, ModuleType] = {
     "failure-modes": failuremodes,
     "scale": scale,
     "duplicates": duplicates,
+    "engine": engine,
 }
 
 

@@ -22,6 +22,7 @@ ONLY = {
     "mlflow": "harness/tracking.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
+    "ray": "harness/rayengine.py",
     "sentence_transformers": "harness/embed.py",
     "xllamacpp": "harness/llm/embedded.py",
 }
@@ -35,6 +36,7 @@ HEAVY = {
     "sentence_transformers",
     "datasets",
     "matplotlib",
+    "ray",
 }
 LOADED_LATE = tuple(
     f"harness/train/{name}.py"

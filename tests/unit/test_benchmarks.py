@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from run_cases import finish
 
+from harness.llm.cache import CallCache
+from harness.records import Cost
 from harness.store import Store
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -183,3 +185,23 @@ def test_a_finished_run_is_read_from_its_store(tmp_path: Path, capsys: pytest.Ca
     assert "outside models: 100.00 % of 346.5 s" in said
     assert main.main(["overhead", "--run", report.id]) == 2
     assert "--run and --store go together" in capsys.readouterr().err
+
+
+def test_a_suite_on_two_engines_is_compared_by_time_artefacts_and_calls(tmp_path: Path) -> None:
+    engine = module("engine")
+    local = engine.Measured("local", 10.0, ("a", "b"), paid=30, needed=20)
+    ray = engine.Measured("ray", 11.0, ("a", "b"), paid=30, needed=20)
+    assert "1.100×; the same artefacts (2); calls paid 30 and 30, one variant needs 20" in engine.line(local, ray)
+    assert "NOT the same" in engine.line(local, engine.Measured("ray", 11.0, ("a",), paid=0, needed=20))
+    assert engine.report([(local, ray)]) == [
+        "wall time of ray, times that of local: 1.10 (1.10–1.10)",
+        "calls paid, times those of the most expensive variant alone: 1.50 (1.50–1.50)",
+    ]
+    source = tmp_path / "source"
+    source.mkdir()
+    with CallCache(source / "calls.sqlite") as cache:
+        cache.put("k", {"q": 1}, {"a": 2}, "scope", Cost(calls=1))
+        engine.copy_calls(source, tmp_path / "copy")
+    with CallCache(tmp_path / "copy" / "calls.sqlite") as copy:
+        assert copy.answer_of("k") == {"a": 2}
+        assert copy.spent("scope") == Cost()
