@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.comparison import Comparison
+from harness.mlflowstore import connected, experiment_id, log_points, retag, runs_with
 from harness.store import digest, file_digest
 from harness.tracked import estimate_metrics, key_of
-from harness.tracking import connected, experiment_id, log_points, retag, runs_with
 
 LAYOUT = 1
 KIND = "comparison"
+AGAIN = "The same command shows the suite there."
 
 
 def label_runs(uri: str, experiment: str, suite: str, variants: Mapping[str, str]) -> None:
     """Tag the tracked runs `variants` (run id → variant) and their rounds with `suite` and `variant`, and name them by
     their variant. Raises `StoreError`."""
-    with connected(uri, next(iter(variants), suite)) as client:
+    with connected(uri, AGAIN) as client:
         place = experiment_id(client, uri, experiment)
         for ident, variant in variants.items():
             for run in runs_with(client, place, "harness.run", ident):
@@ -33,7 +34,7 @@ def track_suite(found: Comparison, uri: str, experiment: str, folder: Path) -> s
     one of the same suite with other runs takes the older one's place. Returns the run's id, raises `StoreError`."""
     page = sorted(path for path in folder.rglob("*") if path.is_file())
     stamp = digest([LAYOUT, [[path.relative_to(folder).as_posix(), file_digest(path)] for path in page]])
-    with connected(uri, found.id) as client:
+    with connected(uri, AGAIN) as client:
         place = experiment_id(client, uri, experiment)
         known = runs_with(client, place, "harness.suite", f"{found.name}/{found.role.value}")
         done = [one for one in known if one.data.tags.get("harness.report") == stamp]

@@ -18,7 +18,7 @@ MODULES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 ONLY = {
-    "mlflow": "harness/tracking.py",
+    "mlflow": "harness/mlflowstore.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
     "sentence_transformers": "harness/embed.py",
