@@ -257,8 +257,8 @@ def _reason(error: Exception) -> str:
 
 def _mend(uri: str) -> str:
     if _is_server(uri):
-        return "Start the tracking server again, or name another one (`runtime.tracking.uri`)."
-    return "Free or repair the database, or name another one (`runtime.tracking.uri`)."
+        return "Start the tracking server again, or name another one (`runtime.tracking.uri`, `--uri`)."
+    return "Free or repair the database, or name another one (`runtime.tracking.uri`, `--uri`)."
 
 
 def _is_mlflows(error: Exception) -> bool:
