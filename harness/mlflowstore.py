@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sqlite3
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
+STAMP = "harness.report"
+"""The tag that tells which report, in which layout, a run shows; set last."""
 _SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -107,6 +109,24 @@ def runs_with(client: MlflowClient, place: str, tag: str, value: str) -> list[Ru
         token = page.token
         if not token:
             return found
+
+
+def clear(client: MlflowClient, runs: Iterable[Run]) -> None:
+    """Delete runs, those that an interrupted attempt left RUNNING after ending them as KILLED."""
+    for run in runs:
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+        client.delete_run(run.info.run_id)
+
+
+def shown(run: Run, stamp: str) -> bool:
+    """Whether the run was logged to its end, and is of the report with this stamp."""
+    return run.info.status == "FINISHED" and run.data.tags.get(STAMP) == stamp
+
+
+def finish(client: MlflowClient, run: str, stamp: str, end: int | None = None) -> None:
+    client.set_tag(run, STAMP, stamp)
+    client.set_terminated(run, "FINISHED", end_time=end)
 
 
 def log_points(

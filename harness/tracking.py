@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.generations import GenerationsReport
-from harness.mlflowstore import connected, dataset_input, experiment_id, log_points, runs_with
+from harness.mlflowstore import (
+    clear,
+    connected,
+    dataset_input,
+    experiment_id,
+    finish,
+    log_points,
+    runs_with,
+    shown,
+)
 from harness.records import EvalReport, SliceScore
 from harness.redact import key_values, redact, redacted
 from harness.reports import RoundReport, RunReport
@@ -38,7 +47,7 @@ from harness.tracked import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
 
 LAYOUT = 4
 """Version of what is logged; a higher one makes `track` log finished runs again."""
@@ -76,9 +85,8 @@ def track(
         _log_artifacts(client, parent, view, report_folder, adapters, prompts)
         for each in report.rounds:
             _log_round(client, place, parent, view, each)
-        client.set_tag(parent, "harness.report", view.digest)
-        client.set_terminated(parent, "FINISHED", end_time=view.end)
-        # A request that was answered too late was sent again, and may have made a run more.
+        finish(client, parent, view.digest, view.end)
+        # A request that was answered too late was sent again, and may have made one run more.
         _sweep(client, place, view)
     return parent
 
@@ -92,20 +100,24 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
     end = start + round(1000 * sum(report.seconds.values()))
     with connected(uri, "The same command shows it there.") as client:
         place = experiment_id(client, uri, experiment)
-        known = {run.data.tags.get("variant"): run for run in runs_with(client, place, "harness.run", report.id)}
         for arm in report.arms:
-            old = known.get(arm.arm)
-            if old is not None and (old.info.status, old.data.tags.get("harness.report")) == ("FINISHED", stamp):
+            if _sweep_arm(client, place, report.id, arm.arm, stamp):
                 continue
-            if old is not None:
-                client.delete_run(old.info.run_id)
             tags = {"harness.run": report.id, "variant": arm.arm, "seed": str(report.seed)}
             name = f"{report.name}-{arm.arm}-seed{report.seed}"
             run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
             log_points(client, run, arm_metrics(arm), spec_params(report.spec), lambda _: end)
             client.log_artifacts(run, str(report_folder), "report")
-            client.set_tag(run, "harness.report", stamp)
-            client.set_terminated(run, "FINISHED", end_time=end)
+            finish(client, run, stamp, end)
+            _sweep_arm(client, place, report.id, arm.arm, stamp)
+
+
+def _sweep_arm(client: MlflowClient, place: str, ident: str, arm: str, stamp: str) -> bool:
+    """Whether the arm of these generations is there; all other runs of it are deleted."""
+    runs = [run for run in runs_with(client, place, "harness.run", ident) if run.data.tags.get("variant") == arm]
+    done = [run for run in runs if shown(run, stamp)][:1]
+    clear(client, [run for run in runs if run not in done])
+    return bool(done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +226,14 @@ def _sweep(client: MlflowClient, place: str, view: _View) -> str | None:
     """
     runs = runs_with(client, place, "harness.run", view.report.id)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    done = next((run.info.run_id for run in parents if _is_done(run, view)), None)
-    for run in runs:
-        if done is not None and done in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")):
-            continue
-        if run.info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, "KILLED")
-        client.delete_run(run.info.run_id)
+    done = next((run.info.run_id for run in parents if shown(run, view.digest)), None)
+    kept = [
+        run
+        for run in runs
+        if done in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")) and run.info.status == "FINISHED"
+    ]
+    clear(client, [run for run in runs if done is None or run not in kept])
     return done
-
-
-def _is_done(run: Run, view: _View) -> bool:
-    return run.info.status == "FINISHED" and run.data.tags.get("harness.report") == view.digest
 
 
 def _start(client: MlflowClient, place: str, view: _View, tags: Mapping[str, str], name: str) -> str:
