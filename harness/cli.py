@@ -1,4 +1,5 @@
-"""`harness`: init · validate · plan · run · compare · collapse · show · report · export · track: what people type at.
+"""`harness`: init · validate · plan · run · compare · collapse · show · report · export · track ·
+register: what people type at.
 
 `harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`. Heavy imports stand inside commands:
 `harness --help` loads neither torch nor mlflow.
@@ -206,15 +207,39 @@ def track(
     """Show a finished run in MLflow, from the store. Repeating it changes nothing."""
     from harness.deliver import deliver_report, track_report
     from harness.loop import read_run
+    from harness.mlflowstore import ui_line
     from harness.spec import Tracking
     from harness.store import Store
-    from harness.tracking import ui_line
 
     opened = Store.existing(store)
     found = read_run(opened, ident)
     deliver_report(found, opened)
     tracking = Tracking(uri=uri, experiment=experiment)
     print(f"compare: {ui_line(track_report(found, opened, tracking, again=True))}")
+
+
+@app.command()
+def register(
+    ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
+    arm: Annotated[str, typer.Option(help="Which student: mixed, seeds, synthetic …")] = "mixed",
+    name: Annotated[str, typer.Option(help="Name of the registered model; the run's name if not given.")] = "",
+    base: Annotated[str, typer.Option(help="The base model, where it is not where the run found it.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+    uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; the store's own database if not given.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment; the run's name if not given.")] = None,
+) -> None:
+    """Put a trained student into MLflow's model registry, with its lineage. Repeating it makes no second version."""
+    from harness.loop import read_run
+    from harness.registry import register as put
+    from harness.registry import registered_lines
+    from harness.spec import Tracking
+    from harness.store import Store
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    opened = Store.existing(store)
+    tracking = Tracking(uri=uri, experiment=experiment)
+    for line in registered_lines(put(read_run(opened, ident), opened, arm, tracking, name=name, base=base)):
+        print(printable(line))
 
 
 def _run(spec: Spec, file: Path, reopen: str) -> RunReport:

@@ -17,6 +17,7 @@ from harness.plaintext import printable
 
 if TYPE_CHECKING:
     from harness.reports import RunReport
+    from harness.suitefile import LoadedSuite
     from harness.suiterun import SuiteState
 
 FAILED = 1
@@ -69,6 +70,13 @@ def compare(
             help="Like --open-test, for test items that were looked at before; the reason goes into the record.",
         ),
     ] = None,
+    register: Annotated[
+        bool,
+        typer.Option("--register", help="Put the student of the variant that is best on dev into MLflow's registry."),
+    ] = False,
+    register_as: Annotated[
+        str, typer.Option(metavar="NAME", help="Like --register, under this name instead of the runs' own.")
+    ] = "",
 ) -> None:
     """Run a suite's variants × seeds as far as they are missing, and rank them: paired differences to the base, cost.
 
@@ -78,12 +86,14 @@ def compare(
     from harness.suitefile import chosen, load_suite
     from harness.suiterun import make_missing, state_of
 
-    reason, place = reason_given(reopen), Place(engine, address)
+    reason, place, to_register = reason_given(reopen), Place(engine, address), register or bool(register_as)
     loaded = chosen(load_suite(suite, overrides or ()), [name for name in (only or "").split(",") if name])
     for note in loaded.notes:
         print(f"note: {printable(note)}")
     if loaded.base.specs[loaded.seeds[0]].data.source.kind != "hub":
         os.environ["HF_HUB_OFFLINE"] = "1"
+    if to_register:
+        _check_registration(loaded, register_as)
     state = state_of(loaded)
     if dry_run:
         _forecast(state)
@@ -91,6 +101,8 @@ def compare(
     make_missing(state, jobs, say=_say, fail_fast=fail_fast, place=place)
     if state.finished:
         _conclude(state, open_test=open_test or bool(reason), reopen=reason)
+    if state.finished and to_register:
+        _register(state, register_as)
     for (name, seed), fault in state.faults.items():
         print(f"failed: {name}, seed {seed}: {printable(fault)}")
     if state.faults:
@@ -139,8 +151,26 @@ def _conclude(state: SuiteState, *, open_test: bool, reopen: str) -> None:
     print(f"page: {page}")
     uri, fault = show_in_mlflow(state, found)
     if fault:
-        print(f"note: not in MLflow yet: {printable(fault)} The same command shows it there.")
+        print(f"note: not in MLflow yet: {printable(fault)}")
     elif uri:
-        from harness.tracking import ui_line
+        from harness.mlflowstore import ui_line
 
         print(f"compare: {ui_line(uri)}")
+
+
+def _check_registration(suite: LoadedSuite, name: str) -> None:
+    """Before anything is run: what would be refused in the end."""
+    from harness.registry import check_name
+    from harness.suiteregistry import check_tracking
+
+    check_name(name)
+    check_tracking(suite)
+
+
+def _register(state: SuiteState, name: str) -> None:
+    from harness.registry import registered_lines
+    from harness.suiteregistry import register_best
+
+    chosen, found = register_best(state, name)
+    for line in (chosen, *registered_lines(found)):
+        print(printable(line))

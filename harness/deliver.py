@@ -38,7 +38,7 @@ def deliver_report(report: RunReport, store: Store, *, again: bool = False) -> P
 
 
 def tracking_uri(tracking: Tracking, store: Store) -> str:
-    from harness.tracking import default_uri
+    from harness.mlflowstore import default_uri
 
     return tracking.uri or default_uri(store.root)
 
@@ -46,28 +46,35 @@ def tracking_uri(tracking: Tracking, store: Store) -> str:
 def track_report(report: RunReport, store: Store, tracking: Tracking, *, again: bool = False) -> str:
     """Show a run in MLflow unless a marker beside the page says that it was; `again` asks MLflow itself. Returns the
     URI, raises `StoreError` if MLflow is out of reach."""
-    from harness.tracking import LAYOUT, track
+    from harness.tracking import LAYOUT
 
     uri = tracking_uri(tracking, store)
     marker = report_folder(store, report.id) / TRACKED
     stamp = digest([uri, tracking.experiment, LAYOUT]).encode()
     if not again and marker.exists() and marker.read_bytes() == stamp:
         return uri
+    shown_run(report, store, tracking)
+    # Without the marker the next run only asks MLflow once more.
+    with suppress(OSError):
+        marker.write_bytes(stamp)
+    return uri
+
+
+def shown_run(report: RunReport, store: Store, tracking: Tracking) -> str:
+    """Id of the MLflow run that shows this report, made if it is not there. Raises `StoreError`."""
+    from harness.tracking import track
+
     adapters = {arm: store.find(ident).path for arm, ident in adapters_of(report).items()}
     with tracking_alone(store):
-        track(
+        return track(
             report,
-            uri=uri,
+            uri=tracking_uri(tracking, store),
             experiment=tracking.experiment or report.name,
             report_folder=report_folder(store, report.id),
             adapters=adapters,
             datasets={each.dataset: store.find(each.dataset).path for each in report.rounds},
             prompts=prompt_texts(),
         )
-    # Without the marker the next run only asks MLflow once more.
-    with suppress(OSError):
-        marker.write_bytes(stamp)
-    return uri
 
 
 @contextmanager
@@ -134,6 +141,6 @@ def delivery_lines(page: Path, uri: str, fault: str) -> list[str]:
         return [f"report: {page}", f"note: not in MLflow yet: {fault}"]
     if not uri:
         return [f"report: {page}"]
-    from harness.tracking import ui_line
+    from harness.mlflowstore import ui_line
 
     return [f"report: {page}", f"compare: {ui_line(uri)}"]

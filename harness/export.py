@@ -36,12 +36,9 @@ def export(
     Raises `DataError` for an arm without a student, a folder that is there, and a base model that is not the run's;
     `StoreError` where the folder cannot be written.
     """
-    known = adapters_of(report)
-    if arm not in known:
-        raise DataError(f"{report.id} has no trained student of an arm {arm!r}; there are {', '.join(sorted(known))}.")
+    adapter, recipe = student_of(report, store, arm), _recipe(report)
     if to.exists():
         raise DataError(f"--to {str(to)!r} is there already; name a folder that is not, so that nothing is mixed up.")
-    adapter, recipe = store.find(known[arm]), _recipe(report)
     if (merge or gguf) and not has_answers(report):
         raise DataError(
             f"{report.id} trained classifiers, whose head no merged model or GGUF file can hold. Export without "
@@ -62,6 +59,14 @@ def export(
             f"cannot write {str(to)!r}: {error.strerror or error}. Name a folder that may be written."
         ) from error
     return to
+
+
+def student_of(report: RunReport, store: Store, arm: str) -> Artefact:
+    """The trained student that stands for an arm. Raises `DataError` where there is none."""
+    known = adapters_of(report)
+    if arm not in known:
+        raise DataError(f"{report.id} has no trained student of an arm {arm!r}; there are {', '.join(sorted(known))}.")
+    return store.find(known[arm])
 
 
 def _prompt(spec: Spec) -> str:

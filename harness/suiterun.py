@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.comparedetail import detail_of
 from harness.comparepage import write_comparison
 from harness.comparison import Comparison, compare_suite
-from harness.deliver import deliver, report_folder, tracking_alone, tracking_uri
+from harness.deliver import deliver, deliver_report, report_folder, track_report, tracking_alone, tracking_uri
 from harness.engine import Ended, Job, OnEnd, Plan, Work, plan_jobs, run_apart, run_here, shared_limits
 from harness.errors import HarnessError
 from harness.loop import finished
@@ -124,13 +124,15 @@ def _make(
     left = missing(state, at_once=plan.jobs > 1)
     say(f"{plan.jobs} at a time: {plan.why}")
 
+    later: list[str] = []
+
     def on_end(ended: Ended) -> None:
         job, name, seed = left[ended.job.name]
         report = state.ended(job, name, seed, ended.fault)
         if report is None:
             say(f"failed: {job.name}: {state.faults[name, seed]}")
         else:
-            _deliver(job, report, state.store, say)
+            _deliver(job, report, state.store, say, later)
 
     ordered = [job for job, _, _ in left.values()]
     if logged:
@@ -139,11 +141,14 @@ def _make(
     make(ordered, make_run, on_end)
 
 
-def _deliver(job: Job, report: RunReport, store: Store, say: Callable[[str], None]) -> None:
-    page, _, fault = deliver(report, job.spec, store)
+def _deliver(job: Job, report: RunReport, store: Store, say: Callable[[str], None], later: list[str]) -> None:
+    """The page and the view in MLflow. Where MLflow has failed once, it goes into `later` and is asked at the end only:
+    each try may take half a minute."""
+    page, _, fault = (deliver_report(report, store), "", "") if later else deliver(report, job.spec, store)
     say(f"done: {job.name} ({report.id}), {report.cost.calls:,} calls paid: {page}")
     if fault:
-        say(f"note: not in MLflow yet: {fault}")
+        later.append(fault)
+        say(f"note: not in MLflow yet: {fault} It is asked again when all runs are made.")
 
 
 def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: str) -> tuple[Comparison, Path]:
@@ -158,7 +163,8 @@ def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: 
 
 
 def show_in_mlflow(state: SuiteState, found: Comparison) -> tuple[str, str]:
-    """(MLflow's URI or "", what went wrong or ""): tags on the runs, and a run of its own for the comparison."""
+    """(MLflow's URI or "", what went wrong or ""): the runs that it lacks, tags on them, and a run of its own for the
+    comparison."""
     from harness.suitetracking import label_runs, track_suite
 
     spec = next(iter(state.suite.base.specs.values()))
@@ -168,6 +174,10 @@ def show_in_mlflow(state: SuiteState, found: Comparison) -> tuple[str, str]:
     uri, experiment = tracking_uri(tracking, state.store), tracking.experiment or spec.name
     variants = {report.id: name for name, runs in state.finished.items() for report in runs.values()}
     try:
+        for runs in state.finished.values():
+            for report in runs.values():
+                deliver_report(report, state.store)
+                track_report(report, state.store, tracking)
         with tracking_alone(state.store):
             label_runs(uri, experiment, found.name, variants)
             track_suite(found, uri, experiment, report_folder(state.store, found.id))

@@ -1,29 +1,31 @@
-"""Finished reports as MLflow runs: the only module that imports mlflow.
+"""Finished reports as MLflow runs.
 
 MLflow is a view of the store, so everything here can be made again: `track` does nothing where the same report is
 already there, and replaces what an interrupted or older attempt left behind.
 
 One parent run per run of the harness (variant × seed) carries the series with `step` = round; one child per round, one
 level deep, holds that round's detail and repeats the parent's params and tags, because MLflow's filters look at
-a run's own tags only. The client is used without an active run, so nothing global changes.
+a run's own tags only.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shlex
-import sqlite3
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
-from harness.errors import HarnessError, StoreError
 from harness.generations import GenerationsReport
+from harness.mlflowstore import (
+    clear,
+    connected,
+    dataset_input,
+    experiment_id,
+    finish,
+    log_points,
+    runs_with,
+    shown,
+)
 from harness.records import EvalReport, SliceScore
 from harness.redact import key_values, redact, redacted
 from harness.reports import RoundReport, RunReport
@@ -45,48 +47,11 @@ from harness.tracked import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
 
 LAYOUT = 4
 """Version of what is logged; a higher one makes `track` log finished runs again."""
 SLICES_TABLE = "slices.json"
-_SETTINGS = {
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
-
-
-def default_uri(store_root: Path) -> str:
-    """`sqlite:////srv/runs/mlflow.db` for the store `/srv/runs`; artifacts go to `mlartifacts` beside it."""
-    return f"sqlite:///{(store_root.resolve() / 'mlflow.db').as_posix()}"
-
-
-def ui_line(uri: str) -> str:
-    """The command that shows the runs: `mlflow ui --backend-store-uri sqlite:////srv/runs/mlflow.db --host 127.0.0.1`.
-
-    A tracking server has its own page: then the address.
-    """
-    if _is_server(uri):
-        return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1"
-
-
-def init_store(uri: str) -> None:
-    """Create the database's tables if need be (7 s for a new one). Raises `StoreError`."""
-    with _reachable(uri, "the run"):
-        _prepare(uri)
-        _client(uri).search_experiments(max_results=1)
-
-
-@contextmanager
-def connected(uri: str, what: str) -> Generator[MlflowClient]:
-    """A client of the tracking store. Raises `StoreError` for whatever goes wrong with MLflow inside; `what` is what
-    `harness track` would be told to repeat it."""
-    with _reachable(uri, what):
-        _prepare(uri)
-        yield _client(uri)
 
 
 def track(
@@ -109,7 +74,7 @@ def track(
     content = adapter(RunReport).dump_python(report, mode="json")
     stamp = digest({"layout": LAYOUT, "report": content, "prompts": dict(prompts)})
     view = _View(report, stamp, params(report, prompts))
-    with connected(uri, report.id) as client:
+    with connected(uri, f"`harness track {report.id}` repeats only this step.") as client:
         place = experiment_id(client, uri, experiment)
         done = _sweep(client, place, view)
         if done is not None:
@@ -120,8 +85,9 @@ def track(
         _log_artifacts(client, parent, view, report_folder, adapters, prompts)
         for each in report.rounds:
             _log_round(client, place, parent, view, each)
-        client.set_tag(parent, "harness.report", view.digest)
-        client.set_terminated(parent, "FINISHED", end_time=view.end)
+        finish(client, parent, view.digest, view.end)
+        # A request that was answered too late was sent again, and may have made one run more.
+        _sweep(client, place, view)
     return parent
 
 
@@ -132,22 +98,26 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
     stamp = digest({"layout": LAYOUT, "report": adapter(GenerationsReport).dump_python(report, mode="json")})
     start = milliseconds(report.started)
     end = start + round(1000 * sum(report.seconds.values()))
-    with connected(uri, report.id) as client:
+    with connected(uri, "The same command shows it there.") as client:
         place = experiment_id(client, uri, experiment)
-        known = {run.data.tags.get("variant"): run for run in runs_with(client, place, "harness.run", report.id)}
         for arm in report.arms:
-            old = known.get(arm.arm)
-            if old is not None and (old.info.status, old.data.tags.get("harness.report")) == ("FINISHED", stamp):
+            if _sweep_arm(client, place, report.id, arm.arm, stamp):
                 continue
-            if old is not None:
-                client.delete_run(old.info.run_id)
             tags = {"harness.run": report.id, "variant": arm.arm, "seed": str(report.seed)}
             name = f"{report.name}-{arm.arm}-seed{report.seed}"
             run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
             log_points(client, run, arm_metrics(arm), spec_params(report.spec), lambda _: end)
             client.log_artifacts(run, str(report_folder), "report")
-            client.set_tag(run, "harness.report", stamp)
-            client.set_terminated(run, "FINISHED", end_time=end)
+            finish(client, run, stamp, end)
+            _sweep_arm(client, place, report.id, arm.arm, stamp)
+
+
+def _sweep_arm(client: MlflowClient, place: str, ident: str, arm: str, stamp: str) -> bool:
+    """Whether the arm of these generations is there; all other runs of it are deleted."""
+    runs = [run for run in runs_with(client, place, "harness.run", ident) if run.data.tags.get("variant") == arm]
+    done = [run for run in runs if shown(run, stamp)][:1]
+    clear(client, [run for run in runs if run not in done])
+    return bool(done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,31 +206,17 @@ def _log_slices(client: MlflowClient, run: str, evaluations: Mapping[str, EvalRe
 def _inputs(report: RunReport, datasets: Mapping[str, Path]) -> list[DatasetInput]:
     """The real roles and each round's synthetic rows, with our digests: MLflow's own ones hash only a few rows."""
     source = source_of(report.spec)
+    name = source.rsplit("/", 1)[-1]
     found = [
-        _input(f"{source.rsplit('/', 1)[-1]} {role.value}", source, report.data.hashes.get(role, ""), role.value, size)
+        dataset_input(f"{name} {role.value}", source, report.data.hashes.get(role, ""), role.value, size)
         for role, size in report.data.sizes.items()
     ]
     for each in report.rounds:
         folder = datasets.get(each.dataset)
         sha = folder_digest(folder) if folder else each.dataset.rsplit("-", 1)[-1]
         place = str(folder) if folder else each.dataset
-        found.append(_input(f"{report.name} round {each.round}", place, sha, "synthetic", each.accepted_total))
+        found.append(dataset_input(f"{report.name} round {each.round}", place, sha, "synthetic", each.accepted_total))
     return found
-
-
-def _input(name: str, source: str, sha: str, role: str, rows: int) -> DatasetInput:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
-
-    # MLflow's column holds 36 characters of a digest; the profile has all 64.
-    data = Dataset(
-        name=name,
-        digest=sha[:32],
-        source_type="local",
-        source=json.dumps({"uri": source}),
-        profile=json.dumps({"num_rows": rows, "sha256": sha}),
-    )
-    return DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, role)])
 
 
 def _sweep(client: MlflowClient, place: str, view: _View) -> str | None:
@@ -270,30 +226,14 @@ def _sweep(client: MlflowClient, place: str, view: _View) -> str | None:
     """
     runs = runs_with(client, place, "harness.run", view.report.id)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    done = next((run.info.run_id for run in parents if _is_done(run, view)), None)
-    for run in runs:
-        if done is not None and done in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")):
-            continue
-        if run.info.status == "RUNNING":
-            client.set_terminated(run.info.run_id, "KILLED")
-        client.delete_run(run.info.run_id)
+    done = next((run.info.run_id for run in parents if shown(run, view.digest)), None)
+    kept = [
+        run
+        for run in runs
+        if done in (run.info.run_id, run.data.tags.get("mlflow.parentRunId")) and run.info.status == "FINISHED"
+    ]
+    clear(client, [run for run in runs if done is None or run not in kept])
     return done
-
-
-def _is_done(run: Run, view: _View) -> bool:
-    return run.info.status == "FINISHED" and run.data.tags.get("harness.report") == view.digest
-
-
-def runs_with(client: MlflowClient, place: str, tag: str, value: str) -> list[Run]:
-    """All runs of an experiment that carry this tag."""
-    found: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([place], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _start(client: MlflowClient, place: str, view: _View, tags: Mapping[str, str], name: str) -> str:
@@ -302,94 +242,3 @@ def _start(client: MlflowClient, place: str, view: _View, tags: Mapping[str, str
 
 def _log_batch(client: MlflowClient, run: str, points: Sequence[Point], view: _View) -> None:
     log_points(client, run, points, view.params, view.when)
-
-
-def log_points(
-    client: MlflowClient, run: str, points: Sequence[Point], named: Mapping[str, str], when: Callable[[int], int]
-) -> None:
-    """Metrics and params in one go; `when` gives a step's time in ms since 1970."""
-    from mlflow.entities import Metric, Param
-
-    metrics = [Metric(key, value, when(step), step) for key, value, step in points]
-    client.log_batch(run, metrics, [Param(key, value) for key, value in named.items()])
-
-
-def retag(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
-    """Set those of the tags that the run does not have like this yet."""
-    for key, value in tags.items():
-        if run.data.tags.get(key) != value:
-            client.set_tag(run.info.run_id, key, value)
-
-
-def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """Id of the experiment of this name; a deleted one comes back."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.create_experiment(name, artifact_location=_artifact_location(uri, name))
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
-
-
-def _artifact_location(uri: str, experiment: str) -> str | None:
-    """`mlartifacts/<experiment>` beside an sqlite file; elsewhere the server decides."""
-    database = _sqlite_file(uri)
-    if database is None:
-        return None
-    folder = re.sub(r"[^A-Za-z0-9._-]", "_", experiment)[:64]
-    return (database.parent / "mlartifacts" / f"{folder}-{digest(experiment)[:8]}").as_uri()
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def _is_server(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def _prepare(uri: str) -> None:
-    """Settings that MLflow reads from the environment at import, unless the user has set them; then a quick look
-    at an sqlite file, because MLflow itself would retry for minutes on one that cannot be opened."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    database = _sqlite_file(uri)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(database, timeout=30)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
-            connection.execute("BEGIN IMMEDIATE")
-
-
-def _client(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-@contextmanager
-def _reachable(uri: str, run: str) -> Generator[None]:
-    """Turns whatever MLflow, its database or the network raise into one `StoreError`."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except Exception as error:
-        if not _is_mlflows(error):
-            raise
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise StoreError(
-            f"MLflow at {redact(uri)!r} cannot be used: {redact(reason)[:300]}. The run is finished and safe in the "
-            f"store; `harness track {run}` repeats only this step."
-        ) from error
-
-
-def _is_mlflows(error: Exception) -> bool:
-    kinds: tuple[type[Exception], ...] = (OSError, sqlite3.Error)
-    if isinstance(error, kinds):
-        return True
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return isinstance(error, MlflowException | SQLAlchemyError)

@@ -69,7 +69,7 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty MLflow database, made once because its migrations take seconds."""
-    from harness.tracking import default_uri, init_store
+    from harness.mlflowstore import default_uri, init_store
 
     folder = tmp_path_factory.mktemp("mlflow-template")
     init_store(default_uri(folder))
@@ -79,7 +79,7 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mlflow_uri(mlflow_template: Path, tmp_path: Path) -> str:
     """The URI of a fresh, migrated MLflow database of this test's own, beside an `mlartifacts` folder."""
-    from harness.tracking import default_uri
+    from harness.mlflowstore import default_uri
 
     folder = tmp_path / "store"
     folder.mkdir()

@@ -157,10 +157,7 @@ class Students:
         return self._answers(examples, exp / exp.sum(axis=1, keepdims=True))
 
     def _answers(self, examples: Sequence[Example], matrix: NDArray[np.float64]) -> list[Prediction]:
-        return [
-            Prediction(example.id, Status.OK, self.labels[int(row.argmax())], float(row.max()))
-            for example, row in zip(examples, matrix, strict=True)
-        ]
+        return [label_prediction(one.id, self.labels, row) for one, row in zip(examples, matrix, strict=True)]
 
     def _card(self, folder: Path, arm: str, rows: Sequence[Example], seed: int, steps: int) -> None:
         recipe = self._spec.train
@@ -181,6 +178,11 @@ class Students:
             "weights": self.weights,
         }
         (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
+
+
+def label_prediction(item: str, labels: Sequence[str], row: NDArray[np.float64]) -> Prediction:
+    """The most probable label, with its probability."""
+    return Prediction(item, Status.OK, labels[int(row.argmax())], float(row.max()))
 
 
 def student_folder(spec: Spec, folder: Path) -> Path:

@@ -21,7 +21,7 @@ from harness.progress import PREDICTION, TRAINING, Watch
 from harness.records import Example, Origin, Prediction, Status
 from harness.spec import Spec
 from harness.store import Artefact, Store, digest, read_lines, write_lines
-from harness.taskspec import AnswerRule
+from harness.taskspec import AnswerRule, Task
 from harness.train.causal_base import Base, BaseFiles, find_base, load_base
 from harness.train.sequences import Row
 
@@ -42,9 +42,7 @@ PROMPT = """\
 
 def student_prompt(example: Example, spec: Spec) -> str:
     """What the student reads before it answers; the same for real and synthetic items."""
-    rule = spec.task.answer
-    if rule is None:
-        raise ValueError("the task has no `answer`")
+    rule = _rule_of(spec.task)
     values = {
         "rule": rule.about[:1].upper() + rule.about[1:].rstrip("."),
         "noun": spec.task.noun.capitalize(),
@@ -54,6 +52,25 @@ def student_prompt(example: Example, spec: Spec) -> str:
         "text": one_line(example.text),
     }
     return render(PROMPT, values)
+
+
+def longest_answer(spec: Spec) -> int:
+    """Tokens that a student may write."""
+    return 4 * _rule_of(spec.task).max_words
+
+
+def answer_prediction(item: str, said: str, task: Task) -> Prediction:
+    """An answer without words or of another form than the schema's is unparsable; one too long is merely wrong."""
+    rule = _rule_of(task).model_copy(update={"max_words": len(said.split()) + 1})
+    kind = None if answer_fault(said, rule) else kind_of(said, task)
+    status = Status.UNPARSABLE if kind is None else Status.OK
+    return Prediction(item, status, kind, None, said)
+
+
+def _rule_of(task: Task) -> AnswerRule:
+    if task.answer is None:
+        raise ValueError("the task has no `answer`")
+    return task.answer
 
 
 class Writers:
@@ -122,7 +139,7 @@ class Writers:
     def answers(self, adapter: Artefact | None, examples: Sequence[Example]) -> list[str]:
         """Greedy answers, kept in the store; of the base model without an adapter."""
         prompts = [student_prompt(example, self._spec) for example in examples]
-        most = 4 * self._rule.max_words
+        most = longest_answer(self._spec)
 
         def build(folder: Path) -> None:
             with self._watch.stage(PREDICTION, "answer", len(prompts)) as advance:
@@ -162,13 +179,6 @@ class Writers:
         parents = {} if adapter is None else {"adapter": adapter.id}
         return self._store.once(stage, version, build, inputs={**shape, **inputs}, parents=parents)
 
-    @property
-    def _rule(self) -> AnswerRule:
-        rule = self._spec.task.answer
-        if rule is None:
-            raise ValueError("the task has no `answer`")
-        return rule
-
     def _student(self, adapter: Artefact | None) -> Student:
         from harness.train.generative import Student
 
@@ -176,14 +186,7 @@ class Writers:
         return Student(self._base, recipe) if adapter is None else Student.load(adapter.path, self._base, recipe)
 
     def _predictions(self, examples: Sequence[Example], answers: Sequence[str]) -> list[Prediction]:
-        return [self._prediction(example, said) for example, said in zip(examples, answers, strict=True)]
-
-    def _prediction(self, example: Example, said: str) -> Prediction:
-        """An answer without words or of another form than the schema's is unparsable; one too long is merely wrong."""
-        rule = self._rule.model_copy(update={"max_words": len(said.split()) + 1})
-        kind = None if answer_fault(said, rule) else kind_of(said, self._spec.task)
-        status = Status.UNPARSABLE if kind is None else Status.OK
-        return Prediction(example.id, status, kind, None, said)
+        return [answer_prediction(one.id, said, self._spec.task) for one, said in zip(examples, answers, strict=True)]
 
     def _title(self, arm: str, rows: Sequence[Example]) -> str:
         real = sum(row.origin is Origin.REAL for row in rows)

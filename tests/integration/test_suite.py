@@ -4,123 +4,42 @@ processes give what one gives, the test is opened once for all, and MLflow shows
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
-import random
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from endpoint import Call, ScriptedEndpoint
+from endpoint import ScriptedEndpoint
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from trial_cases import ABOUT, SUITE, Case, answer
 from typer.testing import CliRunner
 
 from harness import compare, load, run
 from harness.cli import app
 from harness.comparison import Comparison
 from harness.loop import read_run
+from harness.mlflowstore import default_uri
 from harness.records import Role
+from harness.registry import in_words
+from harness.replicates import scored_run
+from harness.reports import RunReport
 from harness.seal import openings
-from harness.store import Store, read_json
+from harness.store import read_json
 
 pytestmark = pytest.mark.timeout(600)
 
 T = TypeVar("T")
 
-ABOUT = {"HUM": "asking for a person", "LOC": "asking for a place"}
-WORDS = {
-    "HUM": ["who", "author", "painter", "queen", "captain", "inventor", "poet", "doctor"],
-    "LOC": ["where", "river", "city", "island", "harbour", "valley", "lake", "street"],
-}
-FILLER = ["old", "green", "quiet", "famous", "northern", "lost", "early", "wooden", "open", "narrow", "royal", "silver"]
-SPEC = """\
-name: trial
-task:
-  noun: question
-  labels: {HUM: asking for a person, LOC: asking for a place}
-data:
-  source: {kind: file, path: items.csv}
-  slices: {clusters: 0}
-  split: {seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}
-generate: {accepted_per_round: 8, over_generation: 2, samples_per_call: 2, max_waves: 1, shots: 3}
-filters:
-  consistency: {folds: 2, passes: 0}
-  duplicates: {threshold: 0.999}
-  leakage: {threshold: 0.999}
-  judge: {gate_items: 10, audit: 2}
-train: {steps: 3, batch_size: 8}
-evaluate: {resamples: 200, arms: [seeds, mixed], controls: [], probe: {enabled: false}}
-feedback: {policies: []}
-stop: {max_rounds: 2, patience: 2}
-runtime: {threads: 1, limits: {generator: {max_retries: 0}}}
-"""
-SUITE = """\
-base: trial.yaml
-variants:
-  no_consistency: {filters.consistency.enabled: false}
-"""
 DRAWN = 2 * 16 // 2
 """Calls of the generator: two rounds of 16 candidates, two a call. The judge's gate and record come on top."""
-
-
-def text_of(label: str, chance: object) -> str:
-    rng = random.Random(f"{label} {chance}")
-    words = [*rng.sample(WORDS[label], 4), *rng.sample(FILLER, 6)]
-    return " ".join([*rng.sample(words, 10), f"no{rng.randrange(10**6)}"])
-
-
-def answer(handler: Any, call: Call) -> None:
-    """A question of the label asked for, or a middling grade; what is said depends on the request alone."""
-    sent = "\n".join(message["content"] for message in call.body["messages"])
-    if "<item>" in sent:
-        texts = [json.dumps(dict.fromkeys(("relevance", "correctness", "adherence"), 3))]
-    else:
-        (label,) = [name for name, about in ABOUT.items() if f"new question {about}." in sent]
-        seed = json.dumps(call.body, sort_keys=True)
-        texts = [text_of(label, (seed, index)) for index in range(call.body["n"])]
-    choices = [
-        {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        for index, text in enumerate(texts)
-    ]
-    body = {"model": call.body["model"], "choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
-    handler.send(200, json.dumps(body).encode())
-
-
-class Case:
-    """A folder with a base, a suite and data, and the endpoint that its runs use."""
-
-    def __init__(self, folder: Path, endpoint: ScriptedEndpoint) -> None:
-        self.folder = folder
-        self.endpoint = endpoint
-        rows = [(text_of(label, number), label) for number in range(60) for label in ABOUT]
-        with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("text", "label"), *rows])
-        (folder / "trial.yaml").write_text(SPEC)
-        (folder / "suite.yaml").write_text(SUITE)
-
-    def compare(self, store: str, *arguments: str, expect: int = 0) -> str:
-        """Run `harness compare` in this process; what it printed."""
-        options = [
-            part for key, value in self.settings(store).items() for part in ("--set", f"{key}={json.dumps(value)}")
-        ]
-        done = CliRunner().invoke(app, ["compare", str(self.folder / "suite.yaml"), *options, *arguments])
-        assert done.exit_code == expect, (done.output, done.exception)
-        return done.output
-
-    def settings(self, store: str) -> dict[str, object]:
-        endpoint = {"base_url": self.endpoint.url, "model": "model-a"}
-        return {
-            "llm.generator": endpoint,
-            "llm.judge": endpoint,
-            "runtime.store": str(self.folder / store),
-        }
-
-    def store(self, name: str) -> Store:
-        return Store(self.folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +217,146 @@ def test_a_variant_that_fails_costs_no_other_one(case: Case) -> None:
     assert "127.0.0.1:9" in said
     assert "no_consistency: no measurable difference" in said
     assert "the same command runs only what is missing" in said
+
+
+PLAIN = """\
+import importlib.metadata as meta, json, re, socket, sys
+
+def closure(names):
+    found = set()
+    while names:
+        name = re.split(r"[^\\w.-]", names.pop())[0].lower().replace("_", "-")
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            names += [one for one in meta.requires(name) or () if "extra ==" not in one]
+        except meta.PackageNotFoundError:
+            pass
+    return found
+
+def refuse(*_):
+    raise OSError("no network here")
+
+asked = json.load(sys.stdin)
+allowed = closure(asked["requirements"])
+socket.socket.connect = socket.getaddrinfo = refuse
+import mlflow
+model = mlflow.pyfunc.load_model(asked["model"])
+said = model.predict([{"text": text} for text in asked["texts"]])
+import harness
+plain = [one for one in meta.requires("synthetic-data-harness") if "extra ==" not in one]
+ours = [re.split(r"[^\\w.-]", one)[0].lower() for one in plain]
+lacking = [one for one in ours if one not in allowed and one.replace("-", "_") in sys.modules]
+answers = {"label": list(said["label"]), "score": list(said["score"])}
+print(json.dumps({**answers, "code": harness.__file__, "lacking": lacking}))
+"""
+"""What a person does with a registered model, without a network; `lacking` are packages of ours that its requirements
+do not give and that it loaded all the same."""
+
+
+def versions(case: Case, name: str) -> list[ModelVersion]:
+    client = MlflowClient(tracking_uri=default_uri(case.folder / "one"), registry_uri=default_uri(case.folder / "one"))
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def best_run(case: Case) -> RunReport:
+    return read_run(case.store("one"), found(case, "one").lines[0].runs[0])
+
+
+def test_the_best_variant_is_registered_and_predicts_what_the_store_holds(case: Case) -> None:
+    said = case.compare("one", "--jobs", "1", "--register-as", "best")
+    report = best_run(case)
+    assert f"chosen: mixed of {found(case, 'one').lines[0].variant}, best of 2 variants on dev" in said
+    assert "registered: best, version 1: mixed of trial, seed 0: accuracy on dev" in said
+    [version] = versions(case, "best")
+    folder = Path(unquote(urlsplit(version.source).path))
+    scored = scored_run(report, case.store("one"))
+    asked = {
+        "model": "models:/best/1",
+        "texts": [one.text for one in scored.examples],
+        "requirements": (folder / "requirements.txt").read_text().split(),
+    }
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PYTHON"))}
+    uri = default_uri(case.folder / "one")
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN],
+        input=json.dumps(asked),
+        cwd=case.folder,
+        env={**variables, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = json.loads(done.stdout.splitlines()[-1])
+    kept = scored.predictions["mixed"]
+    assert answers["label"] == [one.label for one in kept]
+    assert answers["score"] == [one.score for one in kept]
+    assert answers["lacking"] == []
+    assert Path(answers["code"]).is_relative_to(folder)
+
+
+def test_a_version_carries_its_lineage(case: Case) -> None:
+    case.compare("one", "--jobs", "1", "--register-as", "lineage")
+    report, store = best_run(case), case.store("one")
+    [version] = versions(case, "lineage")
+    adapter = store.manifest(report.artefacts["adapter/mixed"])
+    tags = version.tags
+    assert tags["harness.run"] == report.id
+    assert tags["harness.adapter"] == adapter.id
+    assert tags["parent.dataset"] == report.artefacts["dataset"]
+    assert tags["training_rows.sha256"] == adapter.inputs["rows"]
+    assert tags["base.sha256"] == adapter.inputs["base"]
+    assert tags["adapter.sha256"] == adapter.files["adapter_model.safetensors"]
+    assert (tags["arm"], tags["suite"], tags["variant"], tags["seed"]) == (
+        "mixed",
+        "suite",
+        found(case, "one").lines[0].variant,
+        "0",
+    )
+    score = report.rounds[report.best_round - 1].dev["mixed"].accuracy
+    assert tags["dev.accuracy"] == in_words(score)
+    client = MlflowClient(tracking_uri=default_uri(case.folder / "one"))
+    source = client.get_run(version.run_id)
+    assert source.data.tags["harness.run"] == report.id
+    assert source.data.params["spec.sha256"] == tags["spec.sha256"]
+    made = [each.dataset for each in source.inputs.dataset_inputs if each.tags[0].value == "synthetic"]
+    assert tags["dataset.sha256"][:32] in {each.digest for each in made}
+    assert version.source.split("/")[-2] in {one.model_id for one in source.outputs.model_outputs}
+
+
+def test_the_same_adapter_is_one_version_whoever_asks(case: Case) -> None:
+    case.compare("one", "--jobs", "1", "--register-as", "once")
+    said = case.compare("one", "--jobs", "1", "--register-as", "once")
+    assert "registered before, so no second version was made: once, version 1" in said
+    arguments = ["register", best_run(case).id, "--name", "once", "--store", str(case.folder / "one")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "registered before, so no second version was made: once, version 1" in done.output
+    other = CliRunner().invoke(app, [*arguments, "--arm", "seeds"])
+    assert "registered: once, version 2: seeds of trial, seed 0" in other.output
+    assert len(versions(case, "once")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run-00"], "no artefact 'run-00'"),
+        (["{run}", "--arm", "base"], "has no trained student of an arm 'base'; there are mixed, seeds"),
+        (["{run}", "--name", "a/b"], "'a/b' is no name for a registered model"),
+        (["{run}", "--uri", "http://127.0.0.1:9"], "nothing answers there (connection refused)"),
+    ],
+)
+def test_what_cannot_be_registered_is_said(case: Case, arguments: list[str], words: str) -> None:
+    given = [one.format(run=best_run(case).id) for one in arguments]
+    done = CliRunner().invoke(app, ["register", *given, "--store", str(case.folder / "one")])
+    assert done.exit_code == 2
+    assert words in done.output
+
+
+def test_a_suite_without_tracking_is_not_registered_and_nothing_is_run(case: Case) -> None:
+    said = case.compare("none", "--register", "--set", "runtime.tracking.enabled=false", expect=2)
+    assert "has runtime.tracking.enabled: false. Leave --register out" in said
+    assert "to make" not in said

@@ -16,11 +16,12 @@ from mlflow.entities import Run, ViewType
 
 from harness import tracking
 from harness.errors import StoreError
+from harness.mlflowstore import init_store, ui_line
 from harness.records import Role
 from harness.report import write_report
 from harness.reports import Opening, RunReport
 from harness.store import file_digest
-from harness.tracking import init_store, track, ui_line
+from harness.tracking import track
 
 PROMPTS = {"generator": "Write a test item about {{ label }}."}
 

@@ -19,7 +19,7 @@ MODULES = {
 }
 ONLY = {
     "faiss": "harness/vectorindex.py",
-    "mlflow": "harness/tracking.py",
+    "mlflow": "harness/mlflowstore.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
     "ray": "harness/rayengine.py",

@@ -1,0 +1,78 @@
+"""A real `mlflow server` on loopback, which tests may stop, freeze and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+
+class MlflowServer:
+    """Serves the database `mlflow.db` of a folder, artifacts beside it. It has a session of its own, so that `kill`
+    ends all of its processes and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def database(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    def start(self, patience_s: float = 120) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.database]
+        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        # Its job runners are nine processes that nothing here asks.
+        variables = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
+        end = time.monotonic() + patience_s
+        while not self._answers():
+            if time.monotonic() > end or self._process.poll() is not None:
+                self.kill()
+                raise TimeoutError(
+                    f"no mlflow server on {self.url}: {(self.folder / 'server.log').read_text()[-3000:]}"
+                )
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """It accepts connections and answers nothing, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
+                return answer.status == 200
+        except (URLError, OSError):
+            return False
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
