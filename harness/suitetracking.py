@@ -30,7 +30,7 @@ def label_runs(uri: str, experiment: str, suite: str, variants: Mapping[str, str
                 tags = run.data.tags
                 round_ = f"-round{tags['round']}" if "mlflow.parentRunId" in tags else ""
                 name = f"{variant}-seed{tags.get('seed', '')}{round_}"
-                # A run may belong to several suites: `suite` is the last that was compared, and each has a tag of its own.
+                # A run may belong to several suites: `suite` is the last one compared, and each has a tag of its own.
                 mark = f"suite/{key_of(suite)}"
                 retag(client, run, {"suite": suite, "variant": variant, mark: variant, "mlflow.runName": name})
 
