@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -86,9 +86,13 @@ class SentenceEmbedder:
         rows = [known[text] for text in texts]
         return np.stack(rows) if rows else np.zeros((0, DIMENSIONS), dtype=np.float32)
 
-    def _encode(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those without a vector in the cache, each once, sorted. Raises `MissingPackageError`, `StoreError`."""
+        return sorted(set(texts) - self._cache.known(self.id, texts))
+
+    def encode(self, texts: Sequence[str]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Vectors of different texts, batch by batch, shortest texts first; the cache is neither asked nor told."""
         model = self._model
-        vectors: dict[str, NDArray[np.float32]] = {}
         with _torch_threads(self._threads):
             for batch in _equal_lengths(model, texts):
                 rows = model.encode(
@@ -98,12 +102,20 @@ class SentenceEmbedder:
                     normalize_embeddings=True,
                     convert_to_numpy=True,
                 )
-                found = dict(zip(batch, np.asarray(rows, dtype=np.float32), strict=True))
-                # Written per batch, so that a kill costs one batch.
-                self._cache.write(self.id, found)
-                vectors |= found
-                if self._progress:
-                    self._progress(len(vectors), len(texts))
+                yield dict(zip(batch, np.asarray(rows, dtype=np.float32), strict=True))
+
+    def keep(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Into the cache with what `encode` made, here or elsewhere. Raises `StoreError`."""
+        self._cache.write(self.id, vectors)
+
+    def _encode(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for found in self.encode(texts):
+            # Written per batch, so that a kill costs one batch.
+            self.keep(found)
+            vectors |= found
+            if self._progress:
+                self._progress(len(vectors), len(texts))
         return vectors
 
     @cached_property
@@ -146,17 +158,26 @@ class VectorCache:
 
     def read(self, model: str, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors that are there, by text."""
+        return {
+            text: np.frombuffer(blob, dtype="<f4").astype(np.float32)
+            for text, blob in self._select("vector", model, texts)
+        }
+
+    def known(self, model: str, texts: Sequence[str]) -> set[str]:
+        """The texts whose vectors are there."""
+        return {text for text, _ in self._select("NULL", model, texts)}
+
+    def _select(self, what: Literal["vector", "NULL"], model: str, texts: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """(text, this of it) of every row that is there."""
         keys = {_key(text): text for text in texts}
-        found: dict[str, NDArray[np.float32]] = {}
+        wanted = sorted(keys)
         with self._connect() as connection:
-            wanted = sorted(keys)
             for start in range(0, len(wanted), LOOKUP):
                 part = wanted[start : start + LOOKUP]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT text, vector FROM vectors WHERE model = ? AND text IN ({marks})"  # noqa: S608
-                for key, blob in connection.execute(query, (model, *part)):
-                    found[keys[key]] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
-        return found
+                query = f"SELECT text, {what} FROM vectors WHERE model = ? AND text IN ({marks})"  # noqa: S608
+                for key, found in connection.execute(query, (model, *part)):
+                    yield keys[key], found
 
     def write(self, model: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         rows = [(model, _key(text), vector.astype("<f4").tobytes()) for text, vector in vectors.items()]

@@ -1,286 +1,98 @@
-"""Runs as tasks on Ray, on a cluster or on a Ray that is started here. The only module that imports ray.
+"""Runs as tasks on Ray, and texts to vectors there. Joining and starting a Ray is in `harness.raycluster`.
 
 Each run is a task in a worker process of its own and does there what it does anywhere (`harness.engine`): what it makes
 is in the store before it is used, so a run whose worker is lost is made again from there, by another worker. Nothing
-comes back through Ray but how a run ended. All nodes must have this code and see the same store, which is checked.
+comes back through Ray but how a run ended.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Generator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from harness.engine import MEMORY_A_RUN, Ended, Job, OnEnd, Plan, Work, plan_jobs, threads_of
-from harness.errors import ClusterError, MissingPackageError, StoreError
-from harness.llm.cache import share_between_machines
-from harness.locks import held
-from harness.raytask import Node, anywhere, code_digest, look, make, needs_of, plan_on, variables
-from harness.spec import Spec
-from harness.store import LOCKS
+from harness.embed import SentenceEmbedder
+from harness.engine import Ended, Job, OnEnd, Work
+from harness.errors import ClusterError
+from harness.raycluster import Cluster, last_line, nodes_of, ray_data, ray_itself
+from harness.rayembed import LEAST, Vectors, blocks, by_text, workers_of
+from harness.raytask import anywhere, make, needs_of, variables
 
 RETRIES = 3
 """So often a run whose worker was lost is taken up again by another one."""
-PROBE_S = 5.0
-ANSWER_S = 30.0
-"""Seconds that a cluster has to take a connection, and to answer as one."""
-CHECK_S = 120.0
-"""Seconds that every node has to start a worker which looks at the store."""
 WATCH_S = 20.0
 """Seconds between two looks at whether the cluster is still there."""
-OBJECT_STORE = 100_000_000
-"""Bytes for what passes between the processes of a Ray that is started here: specs and one line a run."""
-LONGEST_FOLDER = 40
-"""Ray's sockets lie some 60 characters below its folder, and the path of a socket has 107 at most."""
-LOCAL = {
-    # Else Ray listens on all addresses of the machine. Read when ray is loaded.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Else it starts as many processes as it has CPUs to give, before there is anything to do.
-    "RAY_enable_worker_prestart": "0",
-}
-"""Settings of a Ray that is started here."""
+CANCEL_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """A Ray that this process is connected to: the nodes that can do work, how many runs to make at a time, and
-    whether there are other machines than this one."""
-
-    nodes: tuple[Node, ...]
-    plan: Plan
-    several: bool
-
-
-@contextmanager
-def cluster_of(specs: Sequence[Spec], asked: int | None, address: str | None) -> Generator[Cluster]:
-    """Join the cluster at `address` (HOST:PORT) and leave it running, or start a Ray here and end it afterwards.
-
-    `asked` runs go on at a time; if None, as many as the cluster, or this machine's cores and memory, have room for.
-    Raises `MissingPackageError` without Ray, `ClusterError` for a cluster that cannot be used.
-    """
-    _check_installed()
-    if address is not None:
-        _check_address(address)
-    with _environment(LOCAL if address is None else {}):
-        ray = _ray()
-    if ray.is_initialized():
-        raise ClusterError(
-            "this process is connected to a Ray already: call `ray.shutdown()` before, or run the suite elsewhere."
-        )
-    with _sigterm_kept():
-        if address is None:
-            plan = plan_jobs(specs, asked)
-            with _started(ray, plan.jobs, max(map(threads_of, specs))):
-                yield Cluster(_nodes(ray), plan, several=False)
-        else:
-            with _joined(ray, address):
-                nodes = _nodes(ray)
-                several = sum(bool(one["Alive"]) for one in ray.nodes()) > 1
-                yield Cluster(nodes, plan_on(nodes, specs, asked), several)
-
-
-def run_on_ray(
-    jobs: Sequence[Job], work: Work, on_end: OnEnd, *, cluster: Cluster, store: Path, fail_fast: bool = False
-) -> None:
+def run_on_ray(jobs: Sequence[Job], work: Work, on_end: OnEnd, *, cluster: Cluster, fail_fast: bool = False) -> None:
     """`cluster.plan.jobs` of them at a time, each in a worker process that writes what it says to `logs/<name>.log` of
     the store.
 
     A run whose worker is lost is taken up again; one that loses `RETRIES` more fails, and costs no other. On Ctrl-C all
-    are cancelled; what they finished is in the store. Raises `ClusterError` where a node does not have this code or
-    store, before anything runs, and where the cluster's nodes are gone.
+    are cancelled; what they finished is in the store. Raises `ClusterError` where the cluster's nodes are gone.
     """
-    ray = _ray()
-    root = store.resolve()
-    (root / "logs").mkdir(parents=True, exist_ok=True)
-    if cluster.several:
-        share_between_machines(root / "calls.sqlite")
+    ray = ray_itself()
     needs = {job.name: needs_of(job.spec, cluster.nodes, cluster.plan.jobs) for job in jobs}
     # A process of its own for each run, as without Ray: it takes its memory with it when it ends.
     task = ray.remote(max_calls=1)(make)
-    waiting = [anywhere(job, root) for job in jobs]
+    waiting = [anywhere(job, cluster.root) for job in jobs]
     going: dict[Any, Job] = {}
-    with _token(root) as token, _cancelled(ray, going):
-        _check_nodes(ray, cluster.nodes, token)
+    with _cancelled(ray, going):
         while waiting or going:
             while waiting and len(going) < cluster.plan.jobs:
                 job = waiting.pop(0)
                 options = {**needs[job.name].options(), "name": job.name, "max_retries": RETRIES}
-                going[task.options(**options).remote(job, work, root, token, variables())] = job
+                sent = task.options(**options).remote(job, work, cluster.root, cluster.token, variables())
+                going[sent] = job
             found, _ = ray.wait([*going], num_returns=1, timeout=WATCH_S)
             if not found:
                 # Without nodes Ray would wait for new ones for ever.
-                _nodes(ray)
+                nodes_of(ray)
             for done in found:
                 job = going.pop(done)
-                ended = Ended(job, _fault(ray, done, root / "logs" / f"{job.name}.log"))
+                ended = Ended(job, _fault(ray, done, cluster.root / "logs" / f"{job.name}.log"))
                 on_end(ended)
                 if ended.fault and fail_fast:
                     return
 
 
-def _check_installed() -> None:
-    if importlib.util.find_spec("ray") is None:
-        raise MissingPackageError(
-            "the engine 'ray' needs Ray, which is not installed: `pip install 'synthetic-data-harness[ray]'`, or leave "
-            "`--engine ray` out."
-        )
+def embed_on_ray(
+    texts: Sequence[str], device: Literal["auto", "cpu", "cuda"], *, cluster: Cluster, say: Callable[[str], None]
+) -> None:
+    """Put the vectors of many texts into the store's cache, bit for bit those that one process would make; few texts
+    are left to the runs.
 
-
-def _ray() -> Any:
-    return importlib.import_module("ray")
-
-
-@contextmanager
-def _started(ray: Any, jobs: int, threads: int) -> Generator[None]:
-    """A Ray on 127.0.0.1 with room for so many runs; it ends with the block or with this process."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    try:
-        if len(str(folder)) > LONGEST_FOLDER:
-            raise ClusterError(
-                f"the path of the temporary folder {str(folder)!r} is too long for Ray's sockets: set TMPDIR to a "
-                f"folder whose path has at most {LONGEST_FOLDER - 13} characters."
-            )
-        # Workers have to find what this process finds, however it was started.
-        path = os.pathsep.join(str(Path(part).resolve()) for part in sys.path)
-        with _environment({**LOCAL, "PYTHONPATH": path}), _connected("a Ray could not be started here"):
-            ray.init(
-                address="local",
-                num_cpus=jobs * threads,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=OBJECT_STORE,
-                _memory=jobs * MEMORY_A_RUN,
-                _temp_dir=str(folder),
-            )
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _joined(ray: Any, address: str) -> Generator[None]:
-    """Connected to a running cluster, which is left as it is."""
-    try:
-        with _connected(f"the Ray cluster at {address!r} cannot be joined"):
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _connected(what: str) -> Generator[None]:
-    """What Ray raises on connecting, as `ClusterError`; where it gives up it even ends the process."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        said = " ".join(str(error).split())[:500]
-        raise ClusterError(
-            f"{what}: {type(error).__name__}: {said}. Nothing was lost; mend it and try again."
-        ) from error
-
-
-def _check_address(address: str) -> None:
-    """Raise `ClusterError` within seconds where no Ray answers; Ray itself tries for minutes."""
-    host, _, port = address.rpartition(":")
-    advice = (
-        "`ray status` on the cluster's head says whether it runs; its address ends with the port of `ray start` (6379)"
+    A Ray Data pipeline: workers with the embedder get block after block, no more of which are made than this process
+    takes and writes. Raises `ClusterError`; what was written stays.
+    """
+    there = device != "cpu" and any(node.gpus for node in cluster.nodes)
+    used = "cuda" if there else "cpu"
+    embedder = SentenceEmbedder(cluster.root, used)
+    missing = embedder.missing(texts)
+    if len(missing) < LEAST:
+        return
+    ray, data = ray_itself(), ray_data()
+    count, each = workers_of(cluster.nodes, cluster.cores, len(missing), used)
+    say(f"{len(missing):,} texts to embed on Ray, {count} workers")
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    made = data.from_arrow([*blocks(missing)]).map_batches(
+        Vectors,
+        fn_constructor_args=(cluster.root, used, embedder.id, variables()),
+        batch_size=None,
+        compute=data.ActorPoolStrategy(min_size=1, max_size=count),
+        **each,
     )
-    if not host or not port.isdigit() or "/" in address:
-        raise ClusterError(f"address {address!r} is not HOST:PORT, e.g. 10.0.0.5:6379; {advice}.")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S):
-            pass
-    except (OSError, OverflowError) as error:
-        raise ClusterError(f"no Ray cluster at {address!r}: {error}. Nothing was lost or started; {advice}.") from error
-    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        done = subprocess.run(  # noqa: S603 - this Python
-            command, capture_output=True, text=True, timeout=ANSWER_S, check=False
-        )
-        said = "" if done.returncode == 0 else (done.stderr or done.stdout)[-300:]
-    except subprocess.TimeoutExpired:
-        said = f"no answer within {ANSWER_S:.0f} s"
-    if said:
+        for block in made.iter_batches(batch_size=None, prefetch_batches=1):
+            embedder.keep(by_text(block))
+    except ray.exceptions.RayError as error:
         raise ClusterError(
-            f"what listens at {address!r} does not answer as a Ray cluster: {' '.join(said.split())}. Nothing was "
-            f"lost or started; {advice}."
-        )
-
-
-def _nodes(ray: Any) -> tuple[Node, ...]:
-    """Those that live and can do work. Raises `ClusterError` where there are none (any more)."""
-    found = [
-        Node(
-            one["NodeID"],
-            f"{one['NodeManagerHostname']} ({one['NodeManagerAddress']})",
-            one["Resources"].get("CPU", 0.0),
-            one["Resources"].get("memory", 0.0),
-            one["Resources"].get("GPU", 0.0),
-        )
-        for one in ray.nodes()
-        if one["Alive"]
-    ]
-    able = tuple(sorted((one for one in found if one.cpus >= 1 and one.memory), key=lambda one: one.id))
-    if not able:
-        raise ClusterError(
-            f"the Ray cluster has no node that offers a CPU ({len(found)} are alive): add one with `ray start "
-            "--address HOST:PORT`, then run the same command again; it goes on from what is in the store."
-        )
-    return able
-
-
-def _check_nodes(ray: Any, nodes: Sequence[Node], token: Path) -> None:
-    """Raise `ClusterError` that names the nodes on which a run could not be made."""
-    strategy = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
-    going = {
-        task.options(scheduling_strategy=strategy(node_id=node.id, soft=False)).remote(token, code_digest()): node
-        for node in nodes
-    }
-    ray.wait([*going], num_returns=len(going), timeout=CHECK_S)
-    problems: dict[str, list[str]] = {}
-    for ref, node in going.items():
-        try:
-            said = ray.get(ref, timeout=0)
-        except ray.exceptions.GetTimeoutError:
-            said = f"started no worker within {CHECK_S:.0f} s"
-        except ray.exceptions.RayError as error:
-            said = f"cannot run the harness: {_last_line(error)}; install the project there, in the Python of its Ray"
-        if said:
-            problems.setdefault(said, []).append(node.name)
-    if problems:
-        lines = [f"{', '.join(names)} {said}." for said, names in problems.items()]
-        raise ClusterError("\n".join([*lines, "Nothing was started."]))
-
-
-@contextmanager
-def _token(root: Path) -> Generator[Path]:
-    """A file of the store that this process alone holds locked, by which a node shows that it sees both."""
-    token = root / LOCKS / f"ray-{secrets.token_hex(8)}.lock"
-    try:
-        with held(token):
-            yield token
-    except OSError as error:
-        raise StoreError(
-            f"cannot lock files in the store {str(root)!r}: {error.strerror or error}. Choose another folder with "
-            "`--set runtime.store=DIR`."
+            f"embedding on Ray failed: {last_line(error)}. The vectors that were made are kept: the same command goes "
+            "on from there."
         ) from error
 
 
@@ -297,14 +109,6 @@ def _fault(ray: Any, done: Any, log: Path) -> str:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
-def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")
-
-
 @contextmanager
 def _cancelled(ray: Any, going: Mapping[Any, Job]) -> Generator[None]:
     """No task is left behind, however the block ends."""
@@ -314,34 +118,8 @@ def _cancelled(ray: Any, going: Mapping[Any, Job]) -> Generator[None]:
         for task in going:
             ray.cancel(task, force=True)
         if going:
-            ray.wait([*going], num_returns=len(going), timeout=PROBE_S)
+            ray.wait([*going], num_returns=len(going), timeout=CANCEL_S)
 
 
-@contextmanager
-def _sigterm_kept() -> Generator[None]:
-    """Ray puts a handler of its own in place and leaves it there."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    """Variables for what is loaded or started meanwhile, where the person has not set them."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(
-        {name: value for name, value in variables.items() if before[name] is None or name == "PYTHONPATH"}
-    )
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

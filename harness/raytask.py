@@ -128,14 +128,19 @@ def variables() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in VARIABLES}
 
 
-def make(job: Job, work: Work, root: Path, token: Path, taken: Mapping[str, str | None]) -> str:
-    """In a worker: make the run; "" or what went wrong."""
+def take_over(taken: Mapping[str, str | None]) -> None:
+    """In a worker, before anything heavy is loaded: be as the process that sent the task."""
     for name, value in taken.items():
         if value is not None:
             os.environ[name] = value
     if taken["OMP_NUM_THREADS"] is None:
         # Ray's, not the person's: it would make other sums than the same run without Ray.
         os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def make(job: Job, work: Work, root: Path, token: Path, taken: Mapping[str, str | None]) -> str:
+    """In a worker: make the run; "" or what went wrong."""
+    take_over(taken)
     problem = look(token, code_digest())
     if problem:
         return f"{platform.node()} {problem}."

@@ -46,6 +46,7 @@ __all__ = [
     "normalise",
     "openings",
     "read_split",
+    "real_texts",
     "source_digest",
     "word_count",
 ]
@@ -142,6 +143,11 @@ def load_real(spec: Spec, base: Path, store: Store, embedder: Embedder) -> RealD
         write_json(folder / WARNINGS, tuple[str, ...], (*cleaned.warnings, *drawn.warnings))
 
     return read_split(store.once(STAGE, VERSION, build, inputs=inputs, seed=seed))
+
+
+def real_texts(spec: Spec, base: Path) -> list[str]:
+    """The texts that `load_real` embeds. Raises its errors."""
+    return [item.text for item in clean(_read(spec, base), spec).items]
 
 
 def _answer_inputs(spec: Spec) -> dict[str, object]:

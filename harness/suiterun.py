@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.loop import finished
 from harness.place import Place
 from harness.progress import Progress
+from harness.real import real_texts
 from harness.reports import RunReport
 from harness.running import make_run
 from harness.store import Store
@@ -98,10 +99,13 @@ def make_missing(
         return
     store = state.store.root
     if place.engine == "ray":
-        from harness.rayengine import cluster_of, run_on_ray
+        from harness.raycluster import cluster_of
+        from harness.rayengine import embed_on_ray, run_on_ray
 
-        with cluster_of(specs, jobs, place.address) as cluster:
-            make = partial(run_on_ray, cluster=cluster, store=store, fail_fast=fail_fast)
+        with cluster_of(specs, jobs, place.address, store) as cluster:
+            # The data are the same for all variants and seeds.
+            embed_on_ray(real_texts(specs[0], state.suite.folder), specs[0].runtime.device, cluster=cluster, say=say)
+            make = partial(run_on_ray, cluster=cluster, fail_fast=fail_fast)
             _make(state, cluster.plan, make, say, logged=True)
         return
     plan = plan_jobs(specs, jobs)

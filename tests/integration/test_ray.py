@@ -19,12 +19,16 @@ from endpoint import ScriptedEndpoint
 from factories import make_spec
 from test_suite import Case, answer, found
 
+from harness import rayembed, rayengine
+from harness.embed import SentenceEmbedder
 from harness.engine import Job
-from harness.rayengine import RETRIES, cluster_of, run_on_ray
+from harness.raycluster import cluster_of
+from harness.rayengine import embed_on_ray, run_on_ray
 from harness.spec import Spec
 from harness.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
+TEXTS = [f"What is the {'very ' * (number % 7)}name of number {number} ?" for number in range(50)]
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -119,11 +123,14 @@ def test_a_suite_on_ray_gives_the_ids_of_one_without_though_a_worker_is_killed(c
 
 
 def drive(address: str, folder: str) -> None:
-    """What a process does that makes three runs on a cluster: one is done, one is killed, one takes its time."""
+    """What a process does that embeds texts and makes three runs on a cluster: one run is done, one is killed, one
+    takes its time."""
     ready = jobs(Path(folder), "one", "killed", "slow")
-    with cluster_of([job.spec for job in ready], 3, address) as cluster:
+    rayengine.LEAST, rayembed.BLOCK, rayengine.RETRIES = 1, 30, 1
+    with cluster_of([job.spec for job in ready], 3, address, Path(folder)) as cluster:
+        embed_on_ray(TEXTS, "cpu", cluster=cluster, say=lambda said: print(json.dumps(["said", said])))
         run_on_ray(ready, work, lambda ended: print(json.dumps([ended.job.name, ended.fault]), flush=True),
-                   cluster=cluster, store=Path(folder))  # fmt: skip
+                   cluster=cluster)  # fmt: skip
 
 
 @pytest.fixture
@@ -140,20 +147,12 @@ def head(environment: dict[str, str]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         command = ["start", "--head", "--block", f"--port={address.rpartition(':')[2]}", "--num-cpus=6"]
         command += ["--node-ip-address=127.0.0.1", "--temp-dir", folder]
         command += [f"--memory={6 * 10**9}", "--object-store-memory=100000000", "--include-dashboard=false"]
         node = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "ray.scripts.scripts",
-                *command,
-                "--node-ip-address=127.0.0.1",
-                "--temp-dir",
-                folder,
-            ],
+            [sys.executable, "-m", "ray.scripts.scripts", *command],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -163,8 +162,8 @@ def head(environment: dict[str, str]) -> Iterator[str]:
             wait_until(lambda: listens(address))
             yield address
         finally:
-            node.terminate()
-            node.wait(30)
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
 
 
 def listens(address: str) -> bool:
@@ -184,7 +183,7 @@ def test_a_cluster_is_joined_and_left_running_and_ctrl_c_leaves_no_run_behind(
     try:
         assert driver.stdout is not None
         ended: dict[str, str] = {}
-        while len(ended) < 2:
+        while len(ended) < 3:
             # Ray says on the same stream that it has lost a worker.
             line = driver.stdout.readline()
             assert line
@@ -193,10 +192,14 @@ def test_a_cluster_is_joined_and_left_running_and_ctrl_c_leaves_no_run_behind(
     finally:
         driver.send_signal(signal.SIGINT)
         driver.communicate(timeout=60)
+    assert ended["said"] == "50 texts to embed on Ray, 2 workers"
+    elsewhere, here = SentenceEmbedder(tmp_path / "elsewhere"), SentenceEmbedder(tmp_path)
+    assert here.missing(TEXTS) == []
+    assert here(TEXTS).tobytes() == elsewhere(TEXTS).tobytes()
     assert ended["one"] == ""
-    assert f"its worker was lost {RETRIES + 1} times" in ended["killed"]
+    assert "its worker was lost 2 times" in ended["killed"]
     assert "killed.log" in ended["killed"]
-    assert len((tmp_path / "killed.pid").read_text().split()) == RETRIES + 1
+    assert len((tmp_path / "killed.pid").read_text().split()) == 2
     assert (tmp_path / "logs" / "one.log").read_text() == "one says something\n"
     assert driver.returncode not in (0, None)
     [slow] = [int(pid) for pid in (tmp_path / "slow.pid").read_text().split()]

@@ -22,7 +22,7 @@ ONLY = {
     "mlflow": "harness/mlflowstore.py",
     "openai": "harness/llm/endpoint.py",
     "peft": "harness/train/adapt.py",
-    "ray": "harness/rayengine.py",
+    "ray": "harness/raycluster.py",
     "sentence_transformers": "harness/embed.py",
     "xllamacpp": "harness/llm/embedded.py",
 }

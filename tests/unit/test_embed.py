@@ -99,6 +99,15 @@ def test_a_text_is_encoded_once(tmp_path: Path, model: FakeModel) -> None:
     assert model.batches == [["a"], ["bb"], ["ccc"]]
 
 
+def test_what_is_missing_is_known_without_the_vectors(tmp_path: Path, model: FakeModel) -> None:
+    embedder = SentenceEmbedder(tmp_path)
+    embedder.keep({"a": vector(*[1.0] * 384)})
+    assert embedder.missing(["b", "a", "c", "b"]) == ["b", "c"]
+    assert model.batches == []
+    assert [list(found) for found in embedder.encode(["a", "bb", "c"])] == [["a", "c"], ["bb"]]
+    assert embedder.missing(["bb"]) == ["bb"]
+
+
 def test_no_texts_give_no_rows(tmp_path: Path, model: FakeModel) -> None:
     assert SentenceEmbedder(tmp_path)([]).shape == (0, 384)
     assert model.batches == []

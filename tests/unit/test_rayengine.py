@@ -10,18 +10,20 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories import make_spec
 from typer.testing import CliRunner
 
-from harness import rayengine, raytask
+from harness import raycluster, raytask
 from harness.cli import app
 from harness.engine import MEMORY_A_RUN, Job
 from harness.errors import ClusterError, HarnessError, MissingPackageError, StoreError
 from harness.llm.cache import CallCache, share_between_machines
 from harness.locks import held
 from harness.place import Place
-from harness.rayengine import cluster_of
+from harness.raycluster import cluster_of
+from harness.rayembed import BLOCK, TEXT, VECTOR, blocks, by_text, workers_of
 from harness.raytask import Needs, Node, anywhere, code_digest, look, make, needs_of, plan_on
 from harness.records import Cost
 from harness.spec import Spec
@@ -129,6 +131,35 @@ def test_a_worker_has_the_threads_of_the_process_that_sent_the_run(
     assert "said by a child" not in capfd.readouterr().out
 
 
+def test_texts_go_to_workers_in_blocks_and_come_back_as_they_were() -> None:
+    texts = [*(f"text {number}" for number in range(BLOCK)), "half a pair \ud800", "", "a"]
+    found = [table.to_pydict()[TEXT] for table in blocks(texts)]
+    assert [len(block) for block in found] == [BLOCK, 3]
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    back = by_text({TEXT: np.array(found[1], dtype=object), VECTOR: vectors})
+    assert list(back) == ["text 510", "text 511", "half a pair \ud800"]
+    assert [vector.tolist() for vector in back.values()] == vectors.tolist()
+    assert {text for block in found for text in by_text({TEXT: block, VECTOR: block})} == set(texts)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cores", "texts", "device", "expected"),
+    [
+        ([SMALL, BIG], 20, 10**6, "cpu", 20),
+        ([SMALL, BIG], 2, 10**6, "cpu", 2),
+        ([SMALL, BIG], 20, 3 * BLOCK + 1, "cpu", 4),
+        ([Node("t", "t", 16, 3 * GB, 0)], 16, 10**6, "cpu", 3),
+        ([SMALL, GPUS], 12, 10**6, "cuda", 2),
+    ],
+)
+def test_texts_are_embedded_by_as_many_workers_as_there_is_room_for(
+    nodes: list[Node], cores: int, texts: int, device: str, expected: int
+) -> None:
+    count, each = workers_of(nodes, cores, texts, device)
+    assert count == expected
+    assert each.get("num_gpus", 0) == (device == "cuda")
+
+
 def test_a_worker_without_the_store_makes_nothing(tmp_path: Path) -> None:
     said = make(Job("a", spec(), tmp_path), note_threads, tmp_path, tmp_path / "ray-0.lock", {"OMP_NUM_THREADS": None})
     assert "does not see the store" in said
@@ -157,11 +188,13 @@ def test_a_cache_for_several_machines_has_no_log_that_only_one_can_read(tmp_path
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1:9"])
-def test_without_ray_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+def test_without_ray_it_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(MissingPackageError, match=r"pip install 'synthetic-data-harness\[ray\]'"),
-        cluster_of([spec()], 1, address),
+        cluster_of([spec()], 1, address, tmp_path),
     ):
         pytest.fail("there is no Ray")
 
@@ -177,17 +210,20 @@ def no_ray() -> Iterator[str]:
         thread.join()
 
 
-def test_where_nothing_listens_there_is_an_error_at_once(no_ray: str) -> None:
+def test_where_nothing_listens_there_is_an_error_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     for address, said in (("127.0.0.1:9", "no Ray cluster at '127.0.0.1:9'"), ("here", "is not HOST:PORT")):
-        with pytest.raises(ClusterError, match=said), cluster_of([spec()], 1, address):
+        with pytest.raises(ClusterError, match=said), cluster_of([spec()], 1, address, tmp_path):
             pytest.fail("there is no cluster")
     assert time.monotonic() - start < 3
 
 
-def test_what_is_no_ray_is_not_waited_for(no_ray: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rayengine, "ANSWER_S", 1.0)
-    with pytest.raises(ClusterError, match="does not answer as a Ray cluster"), cluster_of([spec()], 1, no_ray):
+def test_what_is_no_ray_is_not_waited_for(tmp_path: Path, no_ray: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raycluster, "ANSWER_S", 1.0)
+    with (
+        pytest.raises(ClusterError, match="does not answer as a Ray cluster"),
+        cluster_of([spec()], 1, no_ray, tmp_path),
+    ):
         pytest.fail("there is no cluster")
 
 
