@@ -36,12 +36,11 @@ def register_best(state: SuiteState, name: str) -> tuple[str, Registered]:
     found = compare_suite(suite, state.finished, state.faults, state.store)
     line = found.lines[0]
     seed = line.seeds[0]
-    spec = next(one.specs[seed] for one in suite.variants if one.name == line.variant)
     registered = register(
         state.finished[line.variant][seed],
         state.store,
         suite.arm,
-        spec.runtime.tracking,
+        state.tracking,
         name=name,
         folder=suite.folder,
         more={"suite": suite.name, "variant": line.variant},

@@ -3,7 +3,7 @@ store, so whatever variants have in common is found there by what it was made of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.comparedetail import detail_of
 from harness.comparepage import write_comparison
 from harness.comparison import Comparison, compare_suite
-from harness.deliver import deliver, deliver_report, report_folder, track_report, tracking_alone, tracking_uri
+from harness.deliver import deliver_report, report_folder, track_report, tracking_alone, tracking_uri
 from harness.engine import Ended, Job, OnEnd, Plan, Work, plan_jobs, run_apart, run_here, shared_limits
 from harness.errors import HarnessError
 from harness.loop import finished
@@ -20,6 +20,7 @@ from harness.progress import Progress
 from harness.real import real_texts
 from harness.reports import RunReport
 from harness.running import make_run
+from harness.spec import Spec, Tracking
 from harness.store import Store
 from harness.suitefile import LoadedSuite
 from harness.suiteopening import open_together
@@ -36,6 +37,20 @@ class SuiteState:
     store: Store
     finished: Known = field(default_factory=Known)
     faults: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+
+    @property
+    def tracking(self) -> Tracking:
+        """The base's, as all runs have it."""
+        return self._spec.runtime.tracking
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return self.tracking.experiment or self._spec.name
+
+    @property
+    def _spec(self) -> Spec:
+        return next(iter(self.suite.base.specs.values()))
 
     def ended(self, job: Job, name: str, seed: int, fault: str) -> RunReport | None:
         """Take down how a run ended; its report where it went well."""
@@ -127,7 +142,6 @@ def _make(
     """`logged`: runs are made elsewhere, and what they say is in files."""
     left = missing(state, at_once=plan.jobs > 1)
     say(f"{plan.jobs} at a time: {plan.why}")
-
     later: list[str] = []
 
     def on_end(ended: Ended) -> None:
@@ -136,7 +150,7 @@ def _make(
         if report is None:
             say(f"failed: {job.name}: {state.faults[name, seed]}")
         else:
-            _deliver(job, report, state.store, say, later)
+            _deliver(state, name, report, say, later)
 
     ordered = [job for job, _, _ in left.values()]
     if logged:
@@ -145,14 +159,32 @@ def _make(
     make(ordered, make_run, on_end)
 
 
-def _deliver(job: Job, report: RunReport, store: Store, say: Callable[[str], None], later: list[str]) -> None:
+def _deliver(state: SuiteState, name: str, report: RunReport, say: Callable[[str], None], later: list[str]) -> None:
     """The page and the view in MLflow. Where MLflow has failed once, it goes into `later` and is asked at the end only:
     each try may take half a minute."""
-    page, _, fault = (deliver_report(report, store), "", "") if later else deliver(report, job.spec, store)
-    say(f"done: {job.name} ({report.id}), {report.cost.calls:,} calls paid: {page}")
-    if fault:
-        later.append(fault)
-        say(f"note: not in MLflow yet: {fault} It is asked again when all runs are made.")
+    page = deliver_report(report, state.store)
+    say(f"done: {name}-seed{report.seed} ({report.id}), {report.cost.calls:,} calls paid: {page}")
+    if later or not state.tracking.enabled:
+        return
+    try:
+        _show_runs(state, {name: [report]})
+    except HarnessError as error:
+        later.append(str(error))
+        say(f"note: not in MLflow yet: {error} It is asked again when all runs are made.")
+
+
+def _show_runs(state: SuiteState, reports: Mapping[str, Iterable[RunReport]]) -> None:
+    """Show those of the variants' runs in MLflow that are not there, under their variants' names. Raises `StoreError`
+    where it is out of reach."""
+    from harness.suitetracking import label_runs
+
+    variants = {report.id: (name, report) for name, runs in reports.items() for report in runs}
+    for _, report in variants.values():
+        deliver_report(report, state.store)
+        track_report(report, state.store, state.tracking)
+    names = {ident: name for ident, (name, _) in variants.items()}
+    with tracking_alone(state.store):
+        label_runs(tracking_uri(state.tracking, state.store), state.experiment, state.suite.name, names)
 
 
 def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: str) -> tuple[Comparison, Path]:
@@ -169,22 +201,15 @@ def conclude(state: SuiteState, progress: Progress, *, open_test: bool, reopen: 
 def show_in_mlflow(state: SuiteState, found: Comparison) -> tuple[str, str]:
     """(MLflow's URI or "", what went wrong or ""): the runs that it lacks, tags on them, and a run of its own for the
     comparison."""
-    from harness.suitetracking import label_runs, track_suite
+    from harness.suitetracking import track_suite
 
-    spec = next(iter(state.suite.base.specs.values()))
-    tracking = spec.runtime.tracking
-    if not tracking.enabled:
+    if not state.tracking.enabled:
         return "", ""
-    uri, experiment = tracking_uri(tracking, state.store), tracking.experiment or spec.name
-    variants = {report.id: name for name, runs in state.finished.items() for report in runs.values()}
+    uri = tracking_uri(state.tracking, state.store)
     try:
-        for runs in state.finished.values():
-            for report in runs.values():
-                deliver_report(report, state.store)
-                track_report(report, state.store, tracking)
+        _show_runs(state, {name: runs.values() for name, runs in state.finished.items()})
         with tracking_alone(state.store):
-            label_runs(uri, experiment, found.name, variants)
-            track_suite(found, uri, experiment, report_folder(state.store, found.id))
+            track_suite(found, uri, state.experiment, report_folder(state.store, found.id))
     except HarnessError as error:
         return "", str(error)
     return uri, ""

@@ -120,6 +120,7 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     drawn = sum(each.generated for each in report.rounds)
     if drawn:
         values["final/accepted_share"] = sum(each.accepted for each in report.rounds) / drawn
+    values |= _dev_metrics(report)
     for arm, scored in report.test.items():
         values |= _score_metrics(f"final/{key_of(arm)}", scored)
     for each in report.comparisons:
@@ -143,6 +144,21 @@ def _final_metrics(report: RunReport) -> dict[str, float]:
     for mode in report.modes:
         values |= _mode_metrics(mode)
     return values | _slice_metrics("final/slice", report.test.get("mixed"))
+
+
+def _dev_metrics(report: RunReport) -> dict[str, float]:
+    """The best round on dev, under names of its own: what runs that left their test sealed are compared by."""
+    values: dict[str, float] = {}
+    for each in report.rounds:
+        if each.round != report.best_round:
+            continue
+        values |= _gap_metrics("final/dev/gap", each.gap)
+        for arm, scored in each.dev.items():
+            values |= _score_metrics(f"final/dev/{key_of(arm)}", scored)
+        for one in each.comparisons:
+            name = f"final/dev/{key_of(one.a)}_minus_{key_of(one.b)}/{key_of(one.metric)}"
+            values |= estimate_metrics(name, one.difference)
+    return values
 
 
 def _mode_metrics(mode: FailureMode) -> dict[str, float]:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
-LAYOUT = 4
+LAYOUT = 5
 """Version of what is logged; a higher one makes `track` log finished runs again."""
 SLICES_TABLE = "slices.json"
 
@@ -103,7 +103,7 @@ def track_generations(report: GenerationsReport, *, uri: str, experiment: str, r
         for arm in report.arms:
             if _sweep_arm(client, place, report.id, arm.arm, stamp):
                 continue
-            tags = {"harness.run": report.id, "variant": arm.arm, "seed": str(report.seed)}
+            tags = {"harness.run": report.id, "kind": "generations", "variant": arm.arm, "seed": str(report.seed)}
             name = f"{report.name}-{arm.arm}-seed{report.seed}"
             run = client.create_run(place, start_time=start, tags=tags, run_name=name).info.run_id
             log_points(client, run, arm_metrics(arm), spec_params(report.spec), lambda _: end)
@@ -141,6 +141,8 @@ class _View:
     def tags(self) -> dict[str, str]:
         return {
             "harness.run": self.report.id,
+            # By this a filter tells runs from their rounds.
+            "kind": "run",
             "variant": self.report.name,
             "seed": str(self.report.seed),
             "stop": self.report.stop[:LONGEST_PARAM],
@@ -155,7 +157,13 @@ class _View:
 
 
 def _log_round(client: MlflowClient, place: str, parent: str, view: _View, each: RoundReport) -> None:
-    tags = {**view.tags, "round": str(each.round), "best": str(each.is_best).lower(), "mlflow.parentRunId": parent}
+    tags = {
+        **view.tags,
+        "kind": "round",
+        "round": str(each.round),
+        "best": str(each.is_best).lower(),
+        "mlflow.parentRunId": parent,
+    }
     name = f"{view.report.name}-seed{view.report.seed}-round{each.round}"
     child = _start(client, place, view, tags, name)
     _log_batch(client, child, child_metrics(view.report, each), view)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from suite_cases import finish_suite, make_suite
 
 from harness.comparison import Comparison, compare_suite
-from harness.deliver import deliver_report, track_report
+from harness.deliver import deliver_report, report_folder, track_report
 from harness.errors import StoreError
 from harness.reports import RunReport
 from harness.spec import Tracking
 from harness.store import Store
+from harness.suiterun import SuiteState, _deliver
 from harness.suitetracking import label_runs, track_suite
 
 RIGHT = {"base": {0: 70}, "better": {0: 90}}
@@ -75,3 +80,71 @@ def test_a_tracking_server_that_is_gone_is_one_clear_error(store: Store, tmp_pat
     gone = "http://127.0.0.1:9"
     with pytest.raises(StoreError, match=r"MLflow at 'http://127\.0\.0\.1:9' cannot be used"):
         track_suite(replace(found, name="x"), gone, "e", tmp_path / found.id)
+
+
+def test_a_run_has_its_variants_name_as_soon_as_it_is_there(store: Store, mlflow_uri: str, tmp_path: Path) -> None:
+    """Not only when the whole suite is finished."""
+    made = finish_suite(store, RIGHT)
+    suite = make_suite(RIGHT, tmp_path, (0,))
+    state = SuiteState(suite, store, {"better": made["better"]})
+    said: list[str] = []
+    _deliver(state, "better", made["better"][0], said.append, [])
+    [run] = [one for one in runs(mlflow_uri) if one.data.tags["kind"] == "run"]
+    assert (run.data.tags["suite"], run.data.tags["variant"], run.info.run_name) == ("trial", "better", "better-seed0")
+    assert [line.partition(":")[0] for line in said] == ["done"]
+
+
+def one_liners() -> list[str]:
+    """The lines of README's block that starts with `import mlflow`."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [block] = [
+        one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if one.startswith("import mlflow\n")
+    ]
+    return block.splitlines()
+
+
+def test_the_readmes_one_liners_say_what_they_promise(
+    store: Store, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = {"base": {0: 70, 1: 70}, "no_consistency": {0: 90, 1: 60}}
+    made = finish_suite(store, right)
+    for name, by_seed in made.items():
+        for report in by_seed.values():
+            folder = report_folder(store, report.id)
+            folder.mkdir(parents=True)
+            (folder / "report.html").write_text("page")
+            track_report(report, store, Tracking())
+            label_runs(mlflow_uri, report.name, "filters", {report.id: name})
+    found = replace(compare_suite(make_suite(right, tmp_path), made, {}, store), name="filters")
+    (tmp_path / "page").mkdir()
+    track_suite(found, mlflow_uri, "factory-test", tmp_path / "page")
+    (tmp_path / "runs").symlink_to(store.root)
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    names: dict[str, Any] = {}
+    shown: list[Any] = []
+    try:
+        for line in one_liners():
+            compiled = ast.parse(line)
+            if isinstance(compiled.body[0], ast.Expr) and not line.startswith("mlflow.set"):
+                shown.append(eval(line, names))  # noqa: S307
+            else:
+                exec(line, names)  # noqa: S102
+    finally:
+        mlflow.set_tracking_uri(before)
+    best, calls, seeds, differences, dropped, series = shown
+    assert len(names["runs"]) == 4
+    gap = made["base"][0].rounds[-1].gap.recovered.value
+    assert list(best["mean"]) == pytest.approx([gap, gap])
+    gain = next(
+        one.difference.value for one in made["base"][0].rounds[-1].comparisons if (one.a, one.b) == ("mixed", "seeds")
+    )
+    assert dict(calls) == pytest.approx(dict.fromkeys(right, 100 / gain / 100))
+    assert set(seeds.index) == {"0", "1"}
+    assert seeds.notna().all(axis=None)
+    [column] = differences.columns
+    assert differences[column]["metrics.minus_base/no_consistency"] == pytest.approx(0.05)
+    shares = [one.accepted / one.generated for one in made["base"][0].rounds]
+    assert list(dropped["metrics.accepted/share"]) == pytest.approx(sorted(4 * shares)[:5])
+    assert series["base-seed0"] == [(one.round, one.gap.transfer.value) for one in made["base"][0].rounds]
+    assert len(series) == 4
