@@ -111,6 +111,9 @@ class Run:
     def funnel(self) -> pd.DataFrame:
         return frames.funnel(self.report)
 
+    def coverage(self) -> pd.DataFrame:
+        return frames.coverage(self.report)
+
     def drops(self) -> pd.DataFrame:
         return frames.drops(self.report)
 

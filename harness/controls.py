@@ -92,7 +92,7 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
     dev: list[EvalReport] = []
     parents = [bench.data.artefact.id]
     for one in closed:
-        plan, plan_id = await _plan(own, one.report.round, parents, dev, wrong_names=control.wrong_names)
+        plan, plan_id = await _plan(own, now.plans, parents, dev, wrong_names=control.wrong_names)
         now = await harvest(own, plan, plan_id, now, one.sizes)
         if now.out_of_budget:
             bench.watch.note(
@@ -112,14 +112,14 @@ async def run_control(bench: Bench, name: ControlName, closed: Sequence[Round]) 
 
 
 async def _plan(
-    bench: Bench, number: int, parents: Sequence[str], dev: Sequence[EvalReport], *, wrong_names: bool
+    bench: Bench, earlier: Sequence[Plan], parents: Sequence[str], dev: Sequence[EvalReport], *, wrong_names: bool
 ) -> tuple[Plan, str]:
     async def make(llm: Llm) -> Plan:
         if not dev:
             return first_plan(bench.spec, parents)
-        return await steer(bench, llm, dev[-1], number, parents, wrong_names=wrong_names)
+        return await steer(bench, llm, dev[-1], earlier, parents, wrong_names=wrong_names)
 
-    return await keep_plan(bench, number, parents, make, wrong_names=wrong_names)
+    return await keep_plan(bench, len(earlier) + 1, parents, make, wrong_names=wrong_names)
 
 
 def equal_rows(bench: Bench, closed: Round, controls: Sequence[ControlRun]) -> dict[str, list[Example]]:

@@ -171,9 +171,15 @@ async def keep_plan(
 
 
 async def steer(
-    bench: Bench, llm: Llm, report: EvalReport, number: int, parents: Sequence[str], *, wrong_names: bool = False
+    bench: Bench,
+    llm: Llm,
+    report: EvalReport,
+    earlier: Sequence[Plan],
+    parents: Sequence[str],
+    *,
+    wrong_names: bool = False,
 ) -> Plan:
-    """The dev report, and nothing else of dev, becomes the plan of round `number`.
+    """The dev report, and nothing else of dev, becomes the plan after the `earlier` ones.
 
     Slices whose tags are guesses of the embedder are reported, but do not steer.
     """
@@ -189,9 +195,10 @@ async def steer(
     return await next_plan(
         DevReport(replace(report, slices=firm)),
         bench.spec,
-        number,
+        len(earlier) + 1,
         parents,
         llm,
         overlap,
         wrong_names=wrong_names,
+        earlier=earlier,
     )

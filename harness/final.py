@@ -11,6 +11,7 @@ from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
 from harness.failuremodes import failure_modes
+from harness.generate.fitting import placed
 from harness.machine import peak_memory, versions
 from harness.probe import probe_report
 from harness.reading import readings
@@ -117,7 +118,14 @@ async def final_report(
         modes=failure_modes(bench, material.accepted),
         units=bench.watch.units,
         memory=peak_memory(),
+        seed_values=_seed_values(bench),
     )
+
+
+def _seed_values(bench: Bench) -> dict[str, dict[str, int]]:
+    seeds = bench.data.examples[Role.SEEDS]
+    labels = {label: sum(seed.label == label for seed in seeds) for label in bench.spec.task.labels}
+    return {"label": labels, **{one.name: placed(one, seeds) for one in bench.spec.matrix.dimensions}}
 
 
 def _train_equal(

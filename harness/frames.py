@@ -14,6 +14,7 @@ from eval.intervals import Pooled
 from harness.comparewords import verdict_word
 from harness.comparison import Comparison as SuiteComparison
 from harness.comparison import Line
+from harness.coverage import coverage_of
 from harness.records import Comparison, Cost, Estimate, Example, Prediction, SliceScore
 from harness.reports import RunReport
 
@@ -103,6 +104,19 @@ def funnel(report: RunReport) -> pd.DataFrame:
         ({"round": each.round, "cell": row.cell, **row.values, **row.counts} for each in report.rounds
          for row in each.funnel),
         ["round", "cell"],
+    )  # fmt: skip
+
+
+def coverage(report: RunReport) -> pd.DataFrame:
+    """Every pair of values that the matrix allows, over all rounds: candidates planned, generated, accepted, and
+    whether it starved (planned, nothing accepted)."""
+    found = coverage_of(report)
+    return frame(
+        ({**{f"{part}_{name}": text for part, pair in zip(("a", "b"), one.values, strict=True)
+             for name, text in zip(("dimension", "value"), pair, strict=True)},
+          "planned": one.planned, "generated": one.generated, "accepted": one.accepted, "starved": one.starved}
+         for one in (found.pairs if found else ())),
+        ["a_dimension", "a_value", "b_dimension", "b_value"],
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from harness.filters import TABLE
 from harness.final import final_report
 from harness.generate import feedback, produce
 from harness.generate.feedback import first_plan
+from harness.generate.fitting import fitted
 from harness.generate.prompts import templates_digest
 from harness.labelling import CrossFitted
 from harness.llm.client import Llm, open_client
@@ -178,10 +179,12 @@ async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Wat
     for warning in data.warnings:
         watch.note(warning)
     data = await with_cells(spec, data, embedder, llm, store, watch)
+    if spec.matrix.fit:
+        spec = spec.model_copy(update={"matrix": fitted(spec.matrix, data.examples[Role.SEEDS])})
     students = students_of(spec, store, embedder, device, watch, base)
-    fitted = _fitted(spec, students, data)
+    labellers = _fitted(spec, students, data)
     gate = await gate_of(spec, data.examples[Role.SEEDS], data.artefact.id, llm, store, watch)
-    return Bench(spec, store, data, embedder, students, fitted, gate, llm, watch)
+    return Bench(spec, store, data, embedder, students, labellers, gate, llm, watch)
 
 
 def _fitted(spec: Spec, students: Students | Writers, data: RealData) -> CrossFitted | Voters | None:
@@ -246,7 +249,7 @@ async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
     async def make(llm: Llm) -> Plan:
         if not done:
             return first_plan(bench.spec, parents)
-        return await steer(bench, llm, done[-1].scored.reports["mixed"], len(done) + 1, parents)
+        return await steer(bench, llm, done[-1].scored.reports["mixed"], done[-1].harvest.plans, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
 

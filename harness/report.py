@@ -14,6 +14,7 @@ from typing import cast
 from eval.slices import AND
 from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
+from harness.coverage import coverage_lines, coverage_of
 from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
 from harness.judgewords import gate_words, judge_lines, judge_verdict
 from harness.modekinds import cautions, least_of
@@ -102,7 +103,7 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
     """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
     import yaml
 
-    main = main_comparison(report)
+    main, covered = main_comparison(report), coverage_of(report)
     return (
         environment(in_pair=_is_pair)
         .get_template("report.html.j2")
@@ -120,6 +121,8 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
             metric_name=partial(score_name, answers=has_answers(report)),
             funnel_totals=funnel_totals,
             drop_reasons=drop_reasons,
+            covered=covered,
+            covered_lines=coverage_lines(covered) if covered else (),
             slices=paired_slices(*before_and_after(report)),
             control_verdict=control_verdict,
             gate_words=gate_words,

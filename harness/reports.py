@@ -275,7 +275,8 @@ class RunReport:
     items up to and with its own; none where it left them sealed. `cost` is what the run paid; `used` is what the
     answers that it stands on cost, those that an earlier run had paid for included, so that it is the same in whatever
     order runs share a store. `units` is the work done in `seconds`, by kind of stage (see `progress.Watch`), `memory`
-    the most bytes that its process held; both are of the process that finished the run."""
+    the most bytes that its process held; both are of the process that finished the run. `seed_values` says how many
+    seeds have each value of the matrix, by dimension, labels included."""
 
     id: str
     name: str
@@ -308,3 +309,4 @@ class RunReport:
     modes: tuple[FailureMode, ...] = ()
     units: Mapping[str, int] = field(default_factory=dict[str, int])
     memory: int = 0
+    seed_values: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])

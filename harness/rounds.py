@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,12 +108,26 @@ def _missing(plan: Plan, now: Harvest, waves: int, drawn: int, spec: Spec) -> tu
 
 def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
     """Quotas for the missing rows by the yield seen so far, in whole calls within `left`, the candidates that the cap
-    still allows; none where it allows no call."""
+    still allows; none where it allows no call. Cells that have fewer rows than the plan wants of them come first."""
     share = max(len(now.sieved.accepted) / max(1, sum(quota.candidates for quota in now.quotas)), 0.05)
     per_call = spec.generate.samples_per_call
     calls = max(1, round(missing / share / per_call))
     calls = calls if left is None else min(calls, left // per_call)
-    return spread(plan, calls, spec, len(now.waves))
+    return spread(_wanting(plan, now, spec), calls, spec, len(now.waves))
+
+
+def _wanting(plan: Plan, now: Harvest, spec: Spec) -> Plan:
+    """The plan with its quotas weighed by the rows that are missing of each cell; as it is where none is."""
+    cell_of = {one.id: one.cell for one in now.candidates if one.round == plan.round}
+    have = Counter(cell_of[row.id] for row in now.sieved.accepted if row.id in cell_of)
+    wanted = spec.generate.accepted_per_round / plan.candidates
+    # In thousandths of a row: only the proportions count.
+    missing = [
+        replace(quota, candidates=round(1000 * max(0.0, wanted * quota.candidates - have[quota.cell.id])))
+        for quota in plan.quotas
+    ]
+    left = tuple(quota for quota in missing if quota.candidates)
+    return replace(plan, quotas=left) if left else plan
 
 
 def spread(plan: Plan, calls: int, spec: Spec, waves: int) -> tuple[Quota, ...]:

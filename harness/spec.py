@@ -157,6 +157,11 @@ class Matrix(Section):
     """Combinations that make no sense, e.g. `{label: ABBR, length: long}`."""
     require: list[Requirement] = []
     """Values that belong together, e.g. `{when: {label: HUM}, then: {kind: [person, group]}}`."""
+    cover: Annotated[int, Field(ge=1, le=3)] = 1
+    """Strength of the design. 2: every allowed pair of values, labels included, is planned, as far as the calls of a
+    round suffice, and what is left in the rounds after it; 3: every triple. 1: by the weights alone."""
+    fit: bool = False
+    """Weigh the values of each dimension as the seeds have them (see `data.slices.cells`), instead of as written."""
 
 
 class Price(Section):

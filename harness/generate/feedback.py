@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from harness.generate.covering import Combination, combinations_of
 from harness.generate.matrix import deal
 from harness.generate.policies import POLICIES, Evidence, Steering
 from harness.generate.rates import dev_report, shuffled
@@ -49,11 +50,13 @@ async def next_plan(
     overlap: Callable[[str], str],
     *,
     wrong_names: bool = False,
+    earlier: Sequence[Plan] = (),
 ) -> Plan:
     """The plan of the next round, with `changes` in words. `overlap` names the held-out text a hint resembles, or "".
 
-    `wrong_names` gives the policies the report with its slice names permuted, for the control *shuffled*. Raises
-    `LeakageError` for a report that is not on dev.
+    What the `earlier` plans of a covering design (`matrix.cover`) left out comes first. `wrong_names` gives the
+    policies the report with its slice names permuted, for the control *shuffled*. Raises `LeakageError` for a report
+    that is not on dev.
     """
     report = dev_report(report)
     if wrong_names:
@@ -64,7 +67,12 @@ async def next_plan(
         if name in spec.feedback.policies:
             steering = await policy(evidence, steering)
     quotas = deal(
-        planned(spec), spec.generate.samples_per_call, steering.labels, steering.matrix, _random(spec, round_)
+        planned(spec),
+        spec.generate.samples_per_call,
+        steering.labels,
+        steering.matrix,
+        _random(spec, round_),
+        _combinations(earlier, spec.matrix.cover),
     )
     return Plan(
         round_,
@@ -77,6 +85,11 @@ async def next_plan(
         steering.channel,
         steering.surplus,
     )
+
+
+def _combinations(plans: Sequence[Plan], strength: int) -> set[Combination]:
+    cells = {quota.cell.id: quota.cell.values for plan in plans for quota in plan.quotas}
+    return {one for values in cells.values() for one in combinations_of(values, strength)}
 
 
 def static_labels(spec: Spec) -> dict[str, float]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.errors import Problem, SpecError
+from harness.generate.covering import Combination, combinations_of, design
 from harness.records import Cell, Quota
 from harness.spec import Dimension, Matrix
 
@@ -79,22 +80,63 @@ def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 
 
 def deal(
-    candidates: int, per_call: int, label_weights: Mapping[str, float], matrix: Matrix, generator: random.Random
+    candidates: int,
+    per_call: int,
+    label_weights: Mapping[str, float],
+    matrix: Matrix,
+    generator: random.Random,
+    planned: Collection[Combination] = (),
 ) -> tuple[Quota, ...]:
     """Quotas for about `candidates` answers in calls of `per_call`, sorted by cell id; at least one call per label.
 
-    Raises `SpecError` when the rules leave a label without any cell.
+    Where `matrix.cover` asks for a covering design, its cells come first, those without a combination that is not
+    `planned` already left out; decks give the rest. Raises `SpecError` when the rules leave a label without any cell.
     """
     calls = max(len(label_weights), math.ceil(candidates / per_call))
     drawn: Counter[str] = Counter()
     cells: dict[str, Cell] = {}
+    wanted = _design(tuple(label_weights), matrix, set(planned)) if matrix.cover > 1 else {}
     for label, share in _one_at_least(apportion(calls, label_weights)).items():
         decks = {dimension.name: _deck(label, dimension, share, matrix, generator) for dimension in matrix.dimensions}
-        for _ in range(share):
-            cell = _take(label, matrix, decks)
+        first = wanted.get(label, [])[:share]
+        for values in first:
+            for name, deck in decks.items():
+                if values[name] in deck:
+                    deck.remove(values[name])
+        for cell in [*map(make_cell, first), *(_take(label, matrix, decks) for _ in range(share - len(first)))]:
             cells[cell.id] = cell
             drawn[cell.id] += per_call
     return tuple(Quota(cells[ident], drawn[ident]) for ident in sorted(cells))
+
+
+def _design(labels: Sequence[str], matrix: Matrix, planned: set[Combination]) -> dict[str, list[dict[str, str]]]:
+    """Label → cells of the covering design that bring a combination which is not planned yet, most of them first."""
+    left = [{**row} for row in design(labels, matrix, lambda values: allowed(values, matrix))]
+    out: dict[str, list[dict[str, str]]] = {label: [] for label in labels}
+    while left:
+        news = [sum(one not in planned for one in combinations_of(row, matrix.cover)) for row in left]
+        best = max(range(len(left)), key=lambda place: news[place])
+        if not news[best]:
+            break
+        row = left.pop(best)
+        planned |= set(combinations_of(row, matrix.cover))
+        out[row["label"]].append(row)
+    return out
+
+
+def possible(values: Mapping[str, str], labels: Sequence[str], matrix: Matrix) -> bool:
+    """Whether some allowed cell has these values."""
+    if not allowed(values, matrix):
+        return False
+    none: dict[str, list[str]] = {
+        one.name: [values[one.name]] if one.name in values else [] for one in matrix.dimensions
+    }
+    narrowed = [
+        one.model_copy(update={"values": {values[one.name]: 1.0}}) if one.name in values else one
+        for one in matrix.dimensions
+    ]
+    own = [values["label"]] if "label" in values else labels
+    return any(_complete({"label": label}, narrowed, matrix, none) is not None for label in own)
 
 
 def _one_at_least(shares: dict[str, int]) -> dict[str, int]:

@@ -73,7 +73,7 @@ def run_loop(bench: Bench) -> list[Round]:
             async def make(llm: Llm, number: int = number, parents: list[str] = parents) -> Plan:
                 if not done:
                     return first_plan(bench.spec, parents)
-                return await steer(bench, llm, done[-1].scored.reports["mixed"], number, parents)
+                return await steer(bench, llm, done[-1].scored.reports["mixed"], done[-1].harvest.plans, parents)
 
             plan, plan_id = await keep_plan(bench, number, parents, make)
             before = done[-1].harvest if done else Harvest()

@@ -7,6 +7,7 @@ from factories import LABELS, make_eval, make_spec
 from fakes import ScriptedLlm, nobody
 
 from harness.decisions import steer
+from harness.generate.feedback import first_plan
 from harness.records import Plan, Role, SliceScore
 
 
@@ -20,7 +21,7 @@ def planned(weak: frozenset[str] | None, *, wrong_names: bool = False) -> Plan:
         for value, right in (("short", 10), ("medium", 90), ("long", 90))
     ]
     report = replace(make_eval("mixed", Role.DEV, 0.7), slices=tuple(scores))
-    return asyncio.run(steer(bench, bench.llm, report, 2, ["plan-1"], wrong_names=wrong_names))
+    return asyncio.run(steer(bench, bench.llm, report, [first_plan(spec, [])], ["plan-1"], wrong_names=wrong_names))
 
 
 def share(plan: Plan, length: str) -> float:
