@@ -181,19 +181,33 @@ def _check_address(address: str) -> None:
             pass
     except (OSError, OverflowError) as error:
         raise ClusterError(f"no Ray cluster at {address!r}: {error}. Nothing was lost or started; {advice}.") from error
-    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        done = subprocess.run(  # noqa: S603 - this Python
-            command, capture_output=True, text=True, timeout=ANSWER_S, check=False
+    said = _answer(address)
+    if "AuthenticationError" in said:
+        raise ClusterError(
+            f"the Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token here, and have in "
+            "~/.ray/auth_token or RAY_AUTH_TOKEN what the machine has that `ray start --head` was called on. Nothing "
+            "was lost or started."
         )
-        said = "" if done.returncode == 0 else (done.stderr or done.stdout)[-300:]
-    except subprocess.TimeoutExpired:
-        said = f"no answer within {ANSWER_S:.0f} s"
     if said:
         raise ClusterError(
-            f"what listens at {address!r} does not answer as a Ray cluster: {' '.join(said.split())}. Nothing was "
-            f"lost or started; {advice}."
+            f"what listens at {address!r} does not answer as a Ray cluster: {said[:300]}. Nothing was lost or started; "
+            f"{advice}."
         )
+
+
+def _answer(address: str) -> str:
+    """ "" from a Ray cluster, else what was wrong."""
+    try:
+        done = subprocess.run(  # noqa: S603 - this Python
+            [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address],
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {ANSWER_S:.0f} s"
+    return "" if done.returncode == 0 else _last(done.stderr or done.stdout) or f"exit code {done.returncode}"
 
 
 def nodes_of(ray: Any) -> tuple[Node, ...]:
@@ -258,7 +272,11 @@ def _token(root: Path) -> Generator[Path]:
 
 
 def last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")
+    return _last(str(error))
+
+
+def _last(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 @contextmanager

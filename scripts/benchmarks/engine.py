@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def measure(engine: str, options: argparse.Namespace) -> Measured:
-    """Run the whole suite in a fresh store. Raises `CalledProcessError` where the command fails."""
+    """Run the whole suite in a fresh store. Ends the program where the command fails."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         if options.calls:
@@ -70,8 +70,14 @@ def measure(engine: str, options: argparse.Namespace) -> Measured:
         words += ["--only", options.only] if options.only else []
         print("scripts/bench engine: harness", *words, file=sys.stderr, flush=True)
         start = time.monotonic()
-        subprocess.run([sys.executable, "-m", "harness.cli", *words], stdout=subprocess.DEVNULL, check=True)
-        return read(engine, time.monotonic() - start, store)
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", *words], stdout=subprocess.PIPE, text=True, check=False
+        )
+        wall = time.monotonic() - start
+        if done.returncode:
+            print(done.stdout[-3000:], file=sys.stderr)
+            raise SystemExit(f"scripts/bench engine: the command ended with exit code {done.returncode}")
+        return read(engine, wall, store)
 
 
 def copy_calls(source: Path, store: Path) -> None:

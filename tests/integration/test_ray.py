@@ -22,6 +22,7 @@ from test_suite import Case, answer, found
 from harness import rayembed, rayengine
 from harness.embed import SentenceEmbedder
 from harness.engine import Job
+from harness.errors import ClusterError
 from harness.raycluster import cluster_of
 from harness.rayengine import embed_on_ray, run_on_ray
 from harness.spec import Spec
@@ -29,6 +30,8 @@ from harness.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [f"What is the {'very ' * (number % 7)}name of number {number} ?" for number in range(50)]
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -93,7 +96,12 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
         yield Case(tmp_path_factory.mktemp("ray"), endpoint)
 
 
-def test_a_suite_on_ray_gives_the_ids_of_one_without_though_a_worker_is_killed(case: Case) -> None:
+def test_a_suite_on_ray_gives_the_ids_of_one_without_though_a_worker_is_killed(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in TOKEN.items():
+        # Else Ray makes one of its own, in the home folder.
+        monkeypatch.setenv(name, value)
     small = ("--set", "runtime.tracking.enabled=false", "--set", "stop.max_rounds=1")
     case.compare("local", "--jobs", "1", *small)
     asked = [call.body for call in case.endpoint.calls]
@@ -137,8 +145,8 @@ def drive(address: str, folder: str) -> None:
 def environment() -> dict[str, str]:
     """Of a cluster on the loopback, and of a process that joins it."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "tests", "tests/integration"))
-    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    return {**os.environ, **settings, "RAY_enable_worker_prestart": "0", "PYTHONPATH": path}
+    settings = {**LOOPBACK, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_worker_prestart": "0"}
+    return {**os.environ, **settings, "PYTHONPATH": path}
 
 
 @pytest.fixture
@@ -176,8 +184,12 @@ def listens(address: str) -> bool:
 
 
 def test_a_cluster_is_joined_and_left_running_and_ctrl_c_leaves_no_run_behind(
-    head: str, environment: dict[str, str], tmp_path: Path
+    head: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in {**LOOPBACK, "RAY_AUTH_MODE": "disabled"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ClusterError, match="wants its token"), cluster_of([make_spec()], 1, head, tmp_path):
+        pytest.fail("strangers are not let in")
     code = f"import test_ray; test_ray.drive({head!r}, {str(tmp_path)!r})"
     driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     try:
