@@ -146,6 +146,14 @@ def retag(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
             client.set_tag(run.info.run_id, key, value)
 
 
+def retag_experiment(client: MlflowClient, place: str, tags: Mapping[str, str]) -> None:
+    """Set those of the tags that the experiment does not have like this yet."""
+    known = client.get_experiment(place).tags
+    for key, value in tags.items():
+        if known.get(key) != value:
+            client.set_experiment_tag(place, key, value)
+
+
 def dataset_input(name: str, source: str, sha: str, role: str, rows: int) -> DatasetInput:
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT

@@ -244,6 +244,12 @@ def source_of(spec: Mapping[str, object]) -> str:
     return str(source.get("path") or source.get("name") or "real data")
 
 
+def metric_of(spec: Mapping[str, object]) -> str:
+    """The metric that decides, as the spec has it."""
+    rule = cast("Mapping[str, Any]", spec.get("evaluate") or {})
+    return str(rule.get("metric") or "accuracy")
+
+
 def key_of(name: str) -> str:
     """A name that MLflow accepts: `fine=HUM:ind` is `fine/HUM:ind`, so that charts are grouped by dimension.
 

@@ -23,9 +23,11 @@ from harness.mlflowstore import (
     experiment_id,
     finish,
     log_points,
+    retag_experiment,
     runs_with,
     shown,
 )
+from harness.mlflowviews import experiment_tags
 from harness.records import EvalReport, SliceScore
 from harness.redact import key_values, redact, redacted
 from harness.reports import RoundReport, RunReport
@@ -38,6 +40,7 @@ from harness.tracked import (
     child_metrics,
     folder_digest,
     key_of,
+    metric_of,
     milliseconds,
     params,
     parent_metrics,
@@ -76,11 +79,13 @@ def track(
     view = _View(report, stamp, params(report, prompts))
     with connected(uri, f"`harness track {report.id}` repeats only this step.") as client:
         place = experiment_id(client, uri, experiment)
+        points = parent_metrics(report)
+        retag_experiment(client, place, experiment_tags(metric_of(report.spec), {key for key, _, _ in points}))
         done = _sweep(client, place, view)
         if done is not None:
             return done
         parent = _start(client, place, view, view.tags, f"{report.name}-seed{report.seed}")
-        _log_batch(client, parent, parent_metrics(report), view)
+        _log_batch(client, parent, points, view)
         client.log_inputs(parent, _inputs(report, datasets))
         _log_artifacts(client, parent, view, report_folder, adapters, prompts)
         for each in report.rounds:

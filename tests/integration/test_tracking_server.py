@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from factories import make_spec
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow_server import MlflowServer
+from pictures.server import MlflowServer
 from run_cases import finish
 from suite_cases import finish_suite, make_suite
 
@@ -116,13 +117,13 @@ def test_a_server_that_hangs_is_told_in_time_and_shows_the_run_once(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     report = finish(store, 1, {"seeds": 60, "mixed": 70})
     spec = spec_of(server, store, "hangs")
-    before(monkeypatch, tracking, "_start", 2, server.freeze)
+    before(monkeypatch, tracking, "_start", 2, lambda: server.send(signal.SIGSTOP))
     try:
         began = time.monotonic()
         fault = deliver(report, spec, store)[2]
         assert time.monotonic() - began < SOON_S
     finally:
-        server.thaw()
+        server.send(signal.SIGCONT)
     monkeypatch.undo()
     assert "cannot be used: it does not answer in time. Start the tracking server again" in fault
     # What was asked for while it was frozen comes in now, and is as much left behind as the rest.
@@ -146,13 +147,13 @@ def test_a_suite_that_could_not_be_shown_is_shown_by_the_same_command(
     page = report_folder(store, found.id)
     page.mkdir(parents=True)
     (page / "compare.html").write_text("page")
-    before(monkeypatch, suitetracking, "retag", 3, server.freeze)
+    before(monkeypatch, suitetracking, "retag", 3, lambda: server.send(signal.SIGSTOP))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     try:
         uri, fault = show_in_mlflow(state, found)
     finally:
-        server.thaw()
+        server.send(signal.SIGCONT)
     monkeypatch.undo()
     assert uri == ""
     assert "it does not answer in time" in fault
@@ -178,13 +179,13 @@ def test_generations_that_could_not_be_shown_are_shown_once(
     server: MlflowServer, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, report = spec_of(server, store, "generations"), generations()
-    before(monkeypatch, tracking, "log_points", 2, server.freeze)
+    before(monkeypatch, tracking, "log_points", 2, lambda: server.send(signal.SIGSTOP))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     try:
         page, uri, fault = deliver_generations(report, spec, store)
     finally:
-        server.thaw()
+        server.send(signal.SIGCONT)
     monkeypatch.undo()
     assert (page.exists(), uri) == (True, "")
     assert fault.endswith("Nothing is lost: what was finished is in the store. The same command shows it there.")

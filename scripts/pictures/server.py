@@ -1,4 +1,4 @@
-"""A real `mlflow server` on loopback, which tests may stop, freeze and start again."""
+"""A real `mlflow server` on loopback."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from urllib.error import URLError
 
 
 class MlflowServer:
-    """Serves the database `mlflow.db` of a folder, artifacts beside it. It has a session of its own, so that `kill`
-    ends all of its processes and nothing else."""
+    """Serves the database `mlflow.db` of a folder; log and uploads lie beside it. It has a session of its own, so that
+    `kill` ends all of its processes and nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,16 +53,10 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
-    def freeze(self) -> None:
-        """It accepts connections and answers nothing, until `thaw`."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
+    def send(self, number: signal.Signals) -> None:
+        """To all of its processes."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
 
     def _answers(self) -> bool:
         try:
