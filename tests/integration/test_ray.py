@@ -149,14 +149,9 @@ def drive(address: str, folder: str) -> None:
 def environment() -> dict[str, str]:
     """Of a cluster on the loopback, and of a process that joins it."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "tests", "tests/integration"))
-    # Three threads, where each run asks for two CPUs.
-    settings = {
-        **LOOPBACK,
-        **TOKEN,
-        "OMP_NUM_THREADS": "3",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_enable_worker_prestart": "0",
-    }
+    settings = {**LOOPBACK, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_worker_prestart": "0"}
+    # Of the process: each run asks for two CPUs, which Ray would take for the number of threads.
+    settings["OMP_NUM_THREADS"] = "1"
     return {**os.environ, **settings, "PYTHONPATH": path}
 
 
@@ -172,7 +167,7 @@ def head(environment: dict[str, str]) -> Iterator[str]:
         command += [f"--memory={6 * 10**9}", "--object-store-memory=100000000", "--include-dashboard=false"]
         node = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", *command],
-            env=environment,
+            env={name: value for name, value in environment.items() if name != "OMP_NUM_THREADS"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
