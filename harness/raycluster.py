@@ -135,6 +135,7 @@ def _started(ray: Any, jobs: int, threads: int) -> Generator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
+                runtime_env=_as_here(),
                 object_store_memory=OBJECT_STORE,
                 _memory=jobs * MEMORY_A_RUN,
                 _temp_dir=str(folder),
@@ -150,10 +151,16 @@ def _joined(ray: Any, address: str) -> Generator[None]:
     """Connected to a running cluster, which is left as it is."""
     try:
         with _connected(f"the Ray cluster at {address!r} cannot be joined"):
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=_as_here())
         yield
     finally:
         ray.shutdown()
+
+
+def _as_here() -> dict[str, dict[str, str]]:
+    """Workers start with this machine's number of threads. Ray's own is the CPUs that a task holds, which is there when
+    numpy is loaded and makes other sums than the same run without Ray."""
+    return {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores()))}}
 
 
 @contextmanager

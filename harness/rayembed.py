@@ -32,7 +32,7 @@ TEXT, VECTOR = "text", "vector"
 class Vectors:
     """A worker with the embedder: a block of texts in, the block with a vector a text out."""
 
-    def __init__(self, root: Path, device: str, ident: str, taken: Mapping[str, str | None]) -> None:
+    def __init__(self, root: Path, device: str, ident: str, taken: Mapping[str, str]) -> None:
         take_over(taken)
         self._embedder = SentenceEmbedder(root, device)
         if self._embedder.id != ident:

@@ -22,7 +22,7 @@ from harness.machine import cores
 from harness.running import DEFAULTS
 from harness.spec import Spec
 
-VARIABLES = (*DEFAULTS, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "OMP_NUM_THREADS")
+VARIABLES = (*DEFAULTS, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 """What workers take over from this process, on all nodes. Keys of endpoints are not among them: a cluster's nodes have
 their own, and a Ray that is started here inherits the whole environment without any of it being written down."""
 
@@ -124,21 +124,16 @@ def anywhere(job: Job, root: Path) -> Job:
     return replace(job, spec=job.spec.model_copy(update={"runtime": settled}), base=job.base.resolve())
 
 
-def variables() -> dict[str, str | None]:
-    return {name: os.environ.get(name) for name in VARIABLES}
+def variables() -> dict[str, str]:
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
-def take_over(taken: Mapping[str, str | None]) -> None:
+def take_over(taken: Mapping[str, str]) -> None:
     """In a worker, before anything heavy is loaded: be as the process that sent the task."""
-    for name, value in taken.items():
-        if value is not None:
-            os.environ[name] = value
-    if taken["OMP_NUM_THREADS"] is None:
-        # Ray's, not the person's: it would make other sums than the same run without Ray.
-        os.environ.pop("OMP_NUM_THREADS", None)
+    os.environ.update(taken)
 
 
-def make(job: Job, work: Work, root: Path, token: Path, taken: Mapping[str, str | None]) -> str:
+def make(job: Job, work: Work, root: Path, token: Path, taken: Mapping[str, str]) -> str:
     """In a worker: make the run; "" or what went wrong."""
     take_over(taken)
     problem = look(token, code_digest())

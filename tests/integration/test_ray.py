@@ -18,6 +18,7 @@ import pytest
 from endpoint import ScriptedEndpoint
 from factories import make_spec
 from test_suite import Case, answer, found
+from threadpoolctl import threadpool_info
 
 from harness import rayembed, rayengine
 from harness.embed import SentenceEmbedder
@@ -38,6 +39,9 @@ pytestmark = pytest.mark.timeout(300)
 def work(spec: Spec, base: Path) -> None:
     """Stands for a run: an artefact, for `slow` after minutes, for `killed` never."""
     print(f"{spec.name} says something")
+    if spec.name == "one":
+        threads = {each["num_threads"] for each in threadpool_info()}
+        (base / "threads").write_text(f"{os.environ['OMP_NUM_THREADS']} {threads}")
     with (base / f"{spec.name}.pid").open("a") as file:
         file.write(f"{os.getpid()}\n")
     if spec.name == "killed":
@@ -146,6 +150,8 @@ def environment() -> dict[str, str]:
     """Of a cluster on the loopback, and of a process that joins it."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "tests", "tests/integration"))
     settings = {**LOOPBACK, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_worker_prestart": "0"}
+    # Of the process: each run asks for two CPUs, which Ray would take for the number of threads.
+    settings["OMP_NUM_THREADS"] = "1"
     return {**os.environ, **settings, "PYTHONPATH": path}
 
 
@@ -161,7 +167,7 @@ def head(environment: dict[str, str]) -> Iterator[str]:
         command += [f"--memory={6 * 10**9}", "--object-store-memory=100000000", "--include-dashboard=false"]
         node = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", *command],
-            env=environment,
+            env={name: value for name, value in environment.items() if name != "OMP_NUM_THREADS"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -209,6 +215,7 @@ def test_a_cluster_is_joined_and_left_running_and_ctrl_c_leaves_no_run_behind(
     assert here.missing(TEXTS) == []
     assert here(TEXTS).tobytes() == elsewhere(TEXTS).tobytes()
     assert ended["one"] == ""
+    assert (tmp_path / "threads").read_text() == "1 {1}"
     assert "its worker was lost 2 times" in ended["killed"]
     assert "killed.log" in ended["killed"]
     assert len((tmp_path / "killed.pid").read_text().split()) == 2

@@ -24,7 +24,7 @@ from harness.locks import held
 from harness.place import Place
 from harness.raycluster import cluster_of
 from harness.rayembed import BLOCK, TEXT, VECTOR, blocks, by_text, workers_of
-from harness.raytask import Needs, Node, anywhere, code_digest, look, make, needs_of, plan_on
+from harness.raytask import Needs, Node, anywhere, code_digest, look, make, needs_of, plan_on, variables
 from harness.records import Cost
 from harness.spec import Spec
 
@@ -110,24 +110,25 @@ def test_a_node_says_why_no_run_can_be_made_there(tmp_path: Path) -> None:
         assert "install the same commit" in look(token, "0" * 64)
 
 
-def note_threads(run: Spec, base: Path) -> None:
-    print("said by python")
+def note(run: Spec, base: Path) -> None:
     os.system("echo said by a child")  # noqa: S605
-    (base / "threads").write_text(os.environ.get("OMP_NUM_THREADS", "none"))
+    (base / "offline").write_text(os.environ["HF_HUB_OFFLINE"])
 
 
-@pytest.mark.parametrize("set_here", [None, "3"])
-def test_a_worker_has_the_threads_of_the_process_that_sent_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], set_here: str | None
+def test_a_worker_is_as_the_process_that_sent_the_run_and_says_what_it_says_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "99")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "here")
+    monkeypatch.setenv("MY_KEY", "secret")
+    taken = variables()
+    assert "secret" not in taken.values()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "there")
     token = tmp_path / "locks" / "ray-0.lock"
     (tmp_path / "logs").mkdir()
     with held(token):
-        taken = {"OMP_NUM_THREADS": set_here, "HF_HUB_OFFLINE": "1"}
-        assert make(Job("a", spec(), tmp_path), note_threads, tmp_path, token, taken) == ""
-    assert (tmp_path / "threads").read_text() == (set_here or "none")
-    assert "said by a child" in (tmp_path / "logs" / "a.log").read_text()
+        assert make(Job("a", spec(), tmp_path), note, tmp_path, token, taken) == ""
+    assert (tmp_path / "offline").read_text() == "here"
+    assert (tmp_path / "logs" / "a.log").read_text() == "said by a child\n"
     assert "said by a child" not in capfd.readouterr().out
 
 
@@ -161,9 +162,9 @@ def test_texts_are_embedded_by_as_many_workers_as_there_is_room_for(
 
 
 def test_a_worker_without_the_store_makes_nothing(tmp_path: Path) -> None:
-    said = make(Job("a", spec(), tmp_path), note_threads, tmp_path, tmp_path / "ray-0.lock", {"OMP_NUM_THREADS": None})
+    said = make(Job("a", spec(), tmp_path), note, tmp_path, tmp_path / "ray-0.lock", {})
     assert "does not see the store" in said
-    assert not (tmp_path / "threads").exists()
+    assert not (tmp_path / "offline").exists()
 
 
 def test_a_cache_for_several_machines_has_no_log_that_only_one_can_read(tmp_path: Path) -> None:
