@@ -56,7 +56,16 @@ def _results(metric: str, logged: Collection[str]) -> dict[str, object]:
 
 
 def _line(key: str) -> dict[str, object]:
-    return {**_chart("LINE", key), "metricKey": key, "selectedMetricKeys": [key], "useGlobalXaxisKey": True}
+    """Unsmoothed: the pages else draw a moving average, which of a few rounds shows values that none of them had."""
+    return {
+        **_chart("LINE", key),
+        "metricKey": key,
+        "selectedMetricKeys": [key],
+        "xAxisKey": "step",
+        "lineSmoothness": 0,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
 
 
 def _chart(kind: str, name: str) -> dict[str, object]:
@@ -71,6 +80,7 @@ def _page(charts: Sequence[Mapping[str, object]], section: str, metric: str, *, 
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         "compareRunSections": [
             {"uuid": "harness", "name": section, "display": True, "isReordered": True, "columns": columns}
         ],

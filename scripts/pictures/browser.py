@@ -30,6 +30,8 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
     "--remote-debugging-port=0",
+    # A mouse: without one plotly shows its tools all the time.
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
     # Nothing but this machine: MLflow's pages ask others for news.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
@@ -56,15 +58,13 @@ class Page:
         """Go there, in a window of so many CSS pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         await self._send("Emulation.setDeviceMetricsOverride", **size)
-        # Without a mouse plotly shows its tools all the time.
-        mouse = [{"name": "hover", "value": "hover"}, {"name": "pointer", "value": "fine"}]
-        await self._send("Emulation.setEmulatedMedia", features=[] if size["mobile"] else mouse)
         # Of two addresses that differ after the `#` only, the page would not be loaded again.
         await self._send("Page.navigate", url="about:blank")
         await self._send("Page.navigate", url=address)
 
     async def first(self, script: str) -> None:
         """Run this in every page before its own scripts."""
+        await self._send("Page.enable")
         await self._send("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     async def ask(self, script: str) -> Any:
@@ -115,15 +115,15 @@ def _chromium(profile: Path) -> Generator[subprocess.Popen[bytes]]:
 async def browser() -> AsyncGenerator[Page]:
     """A tab of a Chromium of its own, which is ended afterwards."""
     # The dying browser may still write into its profile.
-    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
-        with _chromium(Path(profile)) as process:
-            port = await _port(Path(profile), process)
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json") as answer:
-                    tabs = await answer.json()
-                address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-                async with session.ws_connect(address, max_msg_size=0) as socket:
-                    yield Page(socket)
+    folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+    with folder as profile, _chromium(Path(profile)) as process:
+        port = await _port(Path(profile), process)
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                tabs = await answer.json()
+            address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+            async with session.ws_connect(address, max_msg_size=0) as socket:
+                yield Page(socket)
 
 
 async def _port(profile: Path, process: subprocess.Popen[bytes]) -> int:

@@ -14,21 +14,25 @@ from urllib.error import URLError
 
 
 class MlflowServer:
-    """Serves the database `mlflow.db` of a folder; log and uploads lie beside it. It has a session of its own, so that
-    `kill` ends all of its processes and nothing else."""
+    """Serves a database (`mlflow.db` of `folder` if not named); log and uploads lie in `folder`. It has a session of
+    its own, so that `kill` ends all of its processes and nothing else. As a context it runs inside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "") -> None:
         self.folder = folder
+        self.database = database or f"sqlite:///{folder / 'mlflow.db'}"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> MlflowServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def database(self) -> str:
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     def start(self, patience_s: float = 120) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.database]

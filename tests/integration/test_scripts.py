@@ -202,7 +202,15 @@ def test_what_pip_said_becomes_one_sentence(output: str, expected: str, make_ven
 
 
 def test_the_scripts_are_executable() -> None:
-    for name in ("scripts/setup-env", "scripts/quickstart", "scripts/test", "scripts/bench", "scripts/lock", ".ci/run"):
+    for name in (
+        "scripts/setup-env",
+        "scripts/quickstart",
+        "scripts/test",
+        "scripts/bench",
+        "scripts/screenshots",
+        "scripts/lock",
+        ".ci/run",
+    ):
         assert os.access(ROOT / name, os.X_OK), name
 
 

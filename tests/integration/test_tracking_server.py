@@ -38,10 +38,8 @@ SOON_S = 20.0
 def server(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(mlflow_template, folder / "mlflow.db")
-    one = MlflowServer(folder)
-    one.start()
-    yield one
-    one.kill()
+    with MlflowServer(folder) as one:
+        yield one
 
 
 @pytest.fixture
