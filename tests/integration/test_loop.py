@@ -124,6 +124,21 @@ def calls(folder: Path) -> int:
         return int(database.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
 
 
+def test_the_report_counts_the_work_that_was_done_and_a_plan_lays_it_beside_its_forecast(finished: Path) -> None:
+    report = report_of(finished)
+    assert report.units["calls"] == report.cost.calls == report.used.calls
+    assert report.units["training"] % 30 == 0
+    assert report.units["embedding"] > 300
+    assert report.memory > 300_000_000
+    assert sum(report.seed_values["label"].values()) == 30
+    said = harness(finished, "plan", "slice.yaml", "--scale", "--sizes", "5000")
+    assert said.returncode == 0, said.stderr
+    assert "its run took" in said.stdout
+    assert "5,000" in said.stdout
+    # The run itself is no base of its own forecast.
+    assert "run it once at a small size" in " ".join(said.stdout.split())
+
+
 def test_two_rounds_run_and_every_arm_is_scored(finished: Path) -> None:
     report = report_of(finished)
     assert len(report.rounds) == 2
