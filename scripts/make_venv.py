@@ -40,7 +40,7 @@ REQUIREMENTS = ROOT / "requirements"
 INPUTS = (REQUIREMENTS / "torch.txt", REQUIREMENTS / "lock.txt", REQUIREMENTS / "no-deps.txt", ROOT / "pyproject.toml")
 
 # Measured on Linux x86_64, rounded up: the finished .venv, and what pip unpacks on its way there.
-VENV_GB = 3.0
+VENV_GB = 3.3
 TEMPORARY_GB = 1.0
 
 # Where CPU wheels of torch are published. Asked only when pip's own sources have none, and checked like any other
