@@ -114,6 +114,9 @@ class Run:
     def coverage(self) -> pd.DataFrame:
         return frames.coverage(self.report)
 
+    def ambiguous(self) -> pd.DataFrame:
+        return frames.ambiguous(self.report)
+
     def drops(self) -> pd.DataFrame:
         return frames.drops(self.report)
 

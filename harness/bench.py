@@ -17,7 +17,7 @@ from harness.llm.client import Llm
 from harness.progress import Watch
 from harness.real import RealData
 from harness.records import Candidate, Cost, Example, ParseFailure, Plan, Quota, Role
-from harness.reports import Calibration, FilterWorth, GateReport
+from harness.reports import Ambiguity, Calibration, FilterWorth, GateReport
 from harness.spec import Spec
 from harness.store import Store
 from harness.train.students import Students
@@ -96,6 +96,7 @@ class Harvest:
     verdicts: str = ""
     dataset: str = ""
     shortfall: str = ""
+    ambiguity: Ambiguity | None = None
     cross: CrossTrained | CrossVoters | None = field(default=None, compare=False)
 
     @property

@@ -120,6 +120,13 @@ def coverage(report: RunReport) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def ambiguous(report: RunReport) -> pd.DataFrame:
+    """The candidates that the students agreed on least, by the last round's reading: text, label it came with, what
+    they said, doubt from 0 to 1."""
+    found = report.rounds[-1].ambiguity if report.rounds else None
+    return frame((asdict(one) for one in (found.items if found else ())), ["id"])
+
+
 def drops(report: RunReport) -> pd.DataFrame:
     """Why candidates went, over all cells: round, filter and reason with their number, most frequent first."""
     counts: dict[tuple[int, str], int] = {}

@@ -236,6 +236,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         gain=gain_of(bench, plan.round, scored, earlier[best] if earlier else None),
         prompts=produce.prompt_views(plan, bench.data.examples[Role.SEEDS], spec),
         collapse=probe_verdict(bench, [*(one.probe for one in earlier), answers]),
+        ambiguity=now.ambiguity,
     )
     for fault in faults_of(own, now, spec):
         bench.watch.note(fault)

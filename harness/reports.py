@@ -170,6 +170,41 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class AmbiguousItem:
+    """A candidate that the students do not agree on: `label` is what it came with, `said` their two likeliest answers,
+    `doubt` from 0 to 1."""
+
+    id: str
+    cell: str
+    text: str
+    label: str
+    said: str
+    doubt: float
+
+
+@dataclass(frozen=True, slots=True)
+class AmbiguousCell:
+    """A cell of the matrix of whose `n` candidates `doubtful` are ambiguous; `low` is the interval's end."""
+
+    cell: str
+    doubtful: int
+    n: int
+    low: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguity:
+    """`doubtful` of `n` candidates are beyond `bar` (see `harness.ambiguity`); the worst items, and the cells that make
+    more of them than all together."""
+
+    bar: float
+    doubtful: int
+    n: int
+    items: tuple[AmbiguousItem, ...]
+    cells: tuple[AmbiguousCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundReport:
     """Everything one round decided and measured on dev.
 
@@ -206,6 +241,7 @@ class RoundReport:
     evidence: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])
     collapse: Collapse | None = None
+    ambiguity: Ambiguity | None = None
 
 
 @dataclass(frozen=True, slots=True)

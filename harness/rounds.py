@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import dataset
+from harness.ambiguity import ambiguity_of
 from harness.bench import Bench, Harvest, Wave
 from harness.decisions import judge_identity
 from harness.errors import BudgetError
@@ -25,7 +26,7 @@ from harness.labelling import CrossTrained, cross_train, labeller
 from harness.llm.client import Llm
 from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
-from harness.reports import Calibration, FilterWorth
+from harness.reports import Ambiguity, Calibration, FilterWorth
 from harness.spec import Spec
 from harness.store import digest, read_json, read_lines, write_json, write_lines
 from harness.train.writers import Writers
@@ -40,6 +41,11 @@ CHUNK = 16
 @dataclass(frozen=True, slots=True)
 class _Calibrated:
     value: Calibration | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubts:
+    value: Ambiguity | None
 
 
 async def harvest(
@@ -257,12 +263,13 @@ async def _sieve(
     ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
     sieved, worth, calibration, noted = Sieved((), ()), (), None, Noted(bench.llm)
     notes: list[str] = []
+    doubts: Ambiguity | None = None
     if ident not in bench.store:
         with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
             context = _context(bench, noted, waves, plans, cross)
             sieved = await sieve(filters, context, lambda _name, _left: advance(1))
             worth = tuple(found for item in filters if (found := item.worth(context)))
-            notes = context.notes
+            notes, doubts = context.notes, ambiguity_of(context, sieved.verdicts)
             if spec.filters.duplicates.enabled:
                 vectors = bench.embedder([seed.text for seed in seeds])
                 calibration = calibrate(seeds, vectors, spec.filters.duplicates.threshold)
@@ -273,6 +280,7 @@ async def _sieve(
         write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
         write_json(folder / "calibration.json", _Calibrated, _Calibrated(calibration))
         write_json(folder / "notes.json", tuple[str, ...], tuple(notes))
+        write_json(folder / "ambiguity.json", _Doubts, _Doubts(doubts))
         write_calls(folder, noted)
 
     artefact = bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
@@ -290,6 +298,7 @@ async def _sieve(
         tuple(plans),
         artefact.id,
         cross=cross,
+        ambiguity=read_json(artefact / "ambiguity.json", _Doubts).value,
     )
 
 
