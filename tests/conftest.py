@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -21,6 +22,9 @@ os.environ.update(
 )
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // max(2, WORKERS))))
+# A busy machine is no defect of the code under test.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 
 class NetworkBlockedError(AssertionError):
