@@ -162,12 +162,15 @@ def _dev_metrics(report: RunReport) -> dict[str, float]:
 
 
 def _mode_metrics(mode: FailureMode) -> dict[str, float]:
-    """Its three figures, the difference with its interval, and 1 where it fired, 0 where not; nothing untold."""
-    name = f"final/modes/{key_of(mode.name)}"
+    """Its three figures, the difference with its interval, and 1 where it fired, 0 where not; nothing untold.
+
+    By figure, then mode: MLflow makes a section of charts for each beginning of a name.
+    """
+    name = key_of(mode.name)
     figures = {"seeds": mode.seeds, "real": mode.real, "synthetic": mode.synthetic}
-    values = {f"{name}/{side}": found.value for side, found in figures.items() if found.value is not None}
-    values |= estimate_metrics(f"{name}/difference", mode.difference)
-    return values if mode.fired is None else values | {f"{name}/fired": float(mode.fired)}
+    values = {f"final/modes/{side}/{name}": one.value for side, one in figures.items() if one.value is not None}
+    values |= estimate_metrics(f"final/modes/difference/{name}", mode.difference)
+    return values if mode.fired is None else values | {f"final/modes/fired/{name}": float(mode.fired)}
 
 
 def _slice_metrics(prefix: str, evaluation: EvalReport | None) -> dict[str, float]:

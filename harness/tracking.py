@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
-LAYOUT = 5
+LAYOUT = 6
 """Version of what is logged; a higher one makes `track` log finished runs again."""
 SLICES_TABLE = "slices.json"
 

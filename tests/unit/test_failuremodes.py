@@ -265,7 +265,7 @@ def test_a_difference_below_the_least_that_matters_is_no_alarm() -> None:
 
 def test_metrics_of_the_modes_are_final_ones() -> None:
     values = {key: value for key, value, _ in parent_metrics(make_run_report()) if key.startswith("final/modes/")}
-    assert values["final/modes/hedging/fired"] == 1
-    assert values["final/modes/hedging/difference_low"] == pytest.approx(1.5)
-    assert values["final/modes/repeated openings/fired"] == 0
-    assert not any(key.startswith("final/modes/content shift/fired") for key in values)
+    assert values["final/modes/fired/hedging"] == 1
+    assert values["final/modes/difference/hedging_low"] == pytest.approx(1.5)
+    assert values["final/modes/fired/repeated openings"] == 0
+    assert not any(key.startswith("final/modes/fired/content shift") for key in values)
