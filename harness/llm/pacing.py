@@ -1,4 +1,4 @@
-"""How hard an endpoint is pressed: rate limits, a shared cool-down, calls at a time, back-off. No answer depends on it."""
+"""How hard an endpoint is pressed: rate limits, a shared cool-down, calls at a time, back-off. Answers stay the same."""
 
 from __future__ import annotations
 
