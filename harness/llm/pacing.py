@@ -1,4 +1,4 @@
-"""How hard an endpoint is pressed: rate limits, a shared cool-down, calls at a time, back-off. Answers stay the same."""
+"""How hard an endpoint is pressed: rate limits, a shared cool-down, calls at a time, back-off. No answer changes."""
 
 from __future__ import annotations
 

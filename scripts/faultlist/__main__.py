@@ -7,7 +7,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import facts
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--per-run", type=int, default=5, help="of them in one run, each followed by a restart (5)")
     whole.add_argument("--jobs", type=int, default=2, help="killed runs, and processes that fuzz, at a time (2)")
     whole.add_argument("--fuzz", type=int, default=100_000, metavar="N", help="inputs for the parsers (100,000)")
+    whole.add_argument("--keep", type=Path, metavar="DIR", help="a new folder to work in, which is left as it is")
     whole.add_argument("--out", type=Path, help=f"where the table goes ({OUT.relative_to(facts.ROOT)} if all rows ran)")
     return whole
 
@@ -63,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     rows: list[Row] = []
     failed = False
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+    with _folder(options.keep) as folder:
         for numbers, measure in TABLE.items():
             if not wanted & set(numbers):
                 continue
-            place = Path(folder) / f"rows{numbers[0]}"
+            place = folder / f"rows{numbers[0]}"
             place.mkdir()
             try:
-                found = measure(_options(options, Path(folder), place))
+                found = measure(_options(options, folder, place))
             except (Exception, SystemExit):  # one row that cannot be measured must not cost the others
                 failed = True
                 print(f"rows {numbers}: could not be measured\n{traceback.format_exc()}", file=sys.stderr, flush=True)
@@ -89,6 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.write_text(text, encoding="utf-8")
         print(f"table: {out}")
     return int(failed or not all(row.held for row in rows))
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Generator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield Path(folder)
 
 
 def _options(options: argparse.Namespace, root: Path, work: Path) -> Options:

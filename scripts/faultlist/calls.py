@@ -92,7 +92,7 @@ def storm(options: Options) -> Sequence[Row]:
     told = _ask(options, step, calls, {"concurrency": 8})
     figure = (
         f"requests / answers {step.amplification:.2f} (at most {AMPLIFICATION}); {len(told.answers)} of {calls} "
-        f"answered, {len(told.failures)} given up; {told.seconds:.0f} s, {step.ideal(calls):.0f} s for who knows the limit"
+        f"answered, {len(told.failures)} given up; {told.seconds:.0f} s, {step.ideal(calls):.0f} s is the least"
     )
     held = step.amplification <= AMPLIFICATION and len(told.answers) == calls
     fault = f"429 with Retry-After, closed 60 % of {STORM_S:.0f} s, and 5 calls a second at most; 8 calls at a time"
@@ -185,7 +185,7 @@ def truncated(handler: Any, call: Call) -> None:
     handler.close_connection = True
 
 
-def half_closed(handler: Any, call: Call) -> None:
+def half_closed(handler: Any, _: Call) -> None:
     """Headers that promise a body, and no body."""
     handler.send_response(200)
     handler.send_header("content-type", "application/json")
@@ -257,8 +257,8 @@ def _broken(number: int, fault: str, ways: Mapping[str, Step], options: Options)
     bad = step.used.total()
     wrong = sum(not choices[0][0].startswith("answer 0 of ") for choices in told.answers.values())
     figure = (
-        f"became an answer or were cached {wrong} of {bad}; {len(told.answers)} of {calls} calls answered at the second "
-        f"try, {len(told.failures)} given up"
+        f"became an answer or were cached {wrong} of {bad}; {len(told.answers)} of {calls} calls answered "
+        f"at the second try, {len(told.failures)} given up"
     )
     held = not wrong and len(told.answers) == calls and step.came.total() == calls + bad
     return Row(number, f"{fault} ({', '.join(ways)})", bad, held, figure, options.seed)
@@ -268,7 +268,10 @@ def memory(options: Options) -> Sequence[Row]:
     """Row 34."""
     step, calls = Counted(), 10_000
     told = _ask(options, lambda handler, call: step.well(handler, call), calls, {"concurrency": 8}, tell=False)
-    figure = f"{told.grown_mb:.0f} MB more at the peak for {calls:,} answers that are all held; {calls / told.seconds:.0f} calls/s"
+    figure = (
+        f"{told.grown_mb:.0f} MB more at the peak for {calls:,} answers that are all held; "
+        f"{calls / told.seconds:.0f} calls/s"
+    )
     held = told.grown_mb < 100 and len(step.good) == calls and not told.error
     return [Row(34, "many answers in one go", calls, held, figure, options.seed)]
 

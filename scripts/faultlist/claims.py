@@ -31,6 +31,9 @@ def measure(options: Options) -> Sequence[Row]:
         worse += found.high < 0
     most = ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
     rate = (better + worse) / RUNS
-    figure = f"called different {rate:.3f} (better {better}, worse {worse} of {RUNS}; {ALPHA} is meant, {most:.3f} within chance)"
+    figure = (
+        f"called different {rate:.3f} (better {better}, worse {worse} of {RUNS}; {ALPHA} is meant, {most:.3f} within "
+        "chance)"
+    )
     fault = f"two arms of the same quality ({RIGHT:.0%} right), {ITEMS} items"
     return [Row(31, fault, RUNS, rate <= most, figure, options.seed)]

@@ -1,4 +1,4 @@
-"""The course of a run as it can be seen from outside: which artefact came when, which answer, the page, MLflow's view."""
+"""The course of a run as seen from outside: which artefact came when, which answer, the page, MLflow's view."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Seen:
 
 def look(trial: Trial) -> Seen:
     artefacts = trial.store / "artefacts"
-    stages = [stage for stage in artefacts.iterdir()] if artefacts.exists() else []
+    stages = list(artefacts.iterdir()) if artefacts.exists() else []
     found = [each.name for stage in stages for each in stage.iterdir() if not each.name.startswith(".")]
     reports = [path.name for path in (trial.store / "reports").glob("*/*")]
     calls = len({one.key for one in trial.desk.delivered(trial.tenant)})
@@ -105,8 +105,8 @@ def kill_after(trial: Trial, process: subprocess.Popen[bytes], event: str, delay
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A run that nothing happened to, which others are compared with. They have to use its `desk`: an endpoint's address
-    is part of what a run is. `template` is an MLflow database to begin with."""
+    """A run that nothing happened to, which others are compared with. They have to use its `desk`: an endpoint's
+    address is part of what a run is. `template` is an MLflow database to begin with."""
 
     desk: Desk
     template: Path

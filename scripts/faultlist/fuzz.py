@@ -11,21 +11,36 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
+from eval.answers import SCORES, json_object, leaves, same
 from faultlist.row import Options, Row
+from harness.filters.judge import read_grade
+from harness.generate.produce import read_choice, with_answer
+from harness.llm.client import Answer, Choice
+from harness.llm.pacing import retry_after
+from harness.llm.wire import NotTheProtocol, ReportedError, parse_reply, whole
+from harness.records import Cost, Example, Origin
+from harness.spec import Task
+from harness.store import canonical
+from harness.yamlfile import parse
 
+ANSWERS = Task.model_validate(
+    {"noun": "question", "labels": {"answerable": "x", "unknown": "y"}, "answer": {"about": "a short answer"}}
+)
 SLOWEST_S = 2.0
 BLOCK = 5_000
 PIECES = (
-    "{", "}", "[", "]", '"', ":", ",", "\\", "null", "true", "NaN", "Infinity", "-0", "1e999", "1" * 400, "\ud800", "\x00",
-    "\u2028", "é", "😀", "<b>", "{{ 7*7 }}", "</item>", "\n", "\t", " ", "- ", "a: ", "&x ", "*x", "!!python/object:os.system",
-    "<<: ", "|", ">", "'", "#", "%", "@", "`", "---", "? ", '"choices"', '"message"', '"content"', '"text"', '"index"',
-    '"finish_reason"', '"usage"', '"prompt_tokens"', '"relevance"', '"correctness"', '"adherence"', "Answer:", "Question:",
+    "{", "}", "[", "]", '"', ":", ",", "\\", "null", "true", "NaN", "Infinity", "-0", "1e999", "1" * 400, "\ud800",
+    "\x00", "\u2028", "é", "😀", "<b>", "{{ 7*7 }}", "</item>", "\n", "\t", " ", "- ", "a: ", "&x ", "*x",
+    "!!python/object:os.system", "<<: ", "|", ">", "'", "#", "%", "@", "`", "---", "? ", '"choices"', '"message"',
+    '"content"', '"text"', '"index"', '"finish_reason"', '"usage"', '"prompt_tokens"', '"relevance"', '"correctness"',
+    '"adherence"', "Answer:", "Question:",
     "9" * 5_000, "\\ud800", "\\u0000", "0x1F", "1:30", "2024-01-01", "=", "~", "\r",
 )  # fmt: skip
 GOOD = {
-    "body": '{"model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": '
-    '"who wrote it ?"}}], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}',
+    "body": '{"model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", '
+    '"content": "who wrote it ?"}}], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}',
     "completion": '{"choices": [{"index": 0, "text": "who ?", "finish_reason": null}], "usage": null}',
     "text": "“Who wrote the old song ?”\nAnswer: Emma",
     "grade": '{"relevance": 5, "correctness": 4, "adherence": 3}',
@@ -60,8 +75,8 @@ def measure(options: Options) -> Sequence[Row]:
     peak = max(tally.peak_mb for tally in tallies)
     told = ", ".join(f"{name} {count:,}" for name, count in sorted(inputs.items()))
     figure = (
-        f"crashes {len(crashes)}; read {read:,} + refused {refused:,} = {inputs.total():,} ({told}); slowest {slowest.slowest:.2f} s, "
-        f"peak {peak:.0f} MB, {time.monotonic() - began:.0f} s"
+        f"crashes {len(crashes)}; read {read:,} + refused {refused:,} = {inputs.total():,} ({told}); slowest "
+        f"{slowest.slowest:.2f} s, peak {peak:.0f} MB, {time.monotonic() - began:.0f} s"
     )
     if crashes:
         print("\n".join(crashes[:20]), file=sys.stderr)
@@ -73,14 +88,14 @@ def measure(options: Options) -> Sequence[Row]:
 def run_block(block: tuple[int, int]) -> Tally:
     """5,000 inputs; the same for the same (seed, number)."""
     chance = random.Random(f"{block[0]}/{block[1]}")
-    parsers, tally = readers(), Tally()
-    names, weights = list(parsers), [WEIGHTS[name] for name in parsers]
+    tally = Tally()
+    names, weights = list(READERS), [WEIGHTS[name] for name in READERS]
     for name in chance.choices(names, weights, k=BLOCK):
         text = mutated(GOOD[name], chance)
         tally.inputs[name] += 1
         began = time.monotonic()
         try:
-            took = parsers[name](text)
+            took = READERS[name](text)
         except Exception as error:
             tally.crashes.append(f"{name}: {type(error).__name__}: {error} for {text[:200]!r}")
         else:
@@ -126,76 +141,64 @@ def mutated(good: str, chance: random.Random) -> str:
     return text[:2_000_000]
 
 
-def readers() -> dict[str, Callable[[str], bool]]:
-    """Name → what reads such a text and says whether it took it. Only what the program expects is caught."""
-    from eval.answers import SCORES, json_object, leaves, same
-    from harness.filters.judge import read_grade
-    from harness.generate.produce import read_choice, with_answer
-    from harness.llm.client import Answer, Choice
-    from harness.llm.pacing import retry_after
-    from harness.llm.wire import NotTheProtocol, ReportedError, parse_reply, whole
-    from harness.records import Cost, Example, Origin
-    from harness.spec import Task
-    from harness.store import canonical
-    from harness.yamlfile import parse
+def read_body(text: str, *, chat: bool) -> bool:
+    """Whether it is an answer, which then has to fit into the cache."""
+    try:
+        reply = parse_reply(text, chat=chat)
+    except (NotTheProtocol, ReportedError) as error:
+        str(error).encode()
+        return False
+    canonical([reply.model, *([choice.text, choice.finish_reason] for choice in reply.choices)]).encode()
+    assert all(count is None or 0 <= count < 2**63 for count in (reply.prompt_tokens, reply.completion_tokens))
+    return True
 
-    task = Task.model_validate(
-        {"noun": "question", "labels": {"answerable": "x", "unknown": "y"}, "answer": {"about": "a short answer"}}
-    )
 
-    def body(text: str, *, chat: bool) -> bool:
-        try:
-            reply = parse_reply(text, chat=chat)
-        except (NotTheProtocol, ReportedError) as error:
-            canonical(whole(str(error))).encode()
-            return False
-        # What is read has to fit into the cache.
-        canonical([[choice.text, choice.finish_reason] for choice in reply.choices]).encode()
-        reply.model.encode()
-        assert all(count is None or 0 <= count < 2**63 for count in (reply.prompt_tokens, reply.completion_tokens))
-        return True
+def read_text(text: str) -> bool:
+    """Whether it becomes a row; as one text, and as a text with its answer."""
+    answer = Answer("k", (Choice(whole(text), "stop"),), Cost())
+    found, reason, raw = read_choice(answer, 0, "Who")
+    lines, why, _ = read_choice(answer, 0, "", lines=True)
+    if not why:
+        with_answer(Example("i", lines, "answerable", {}, Origin.SYNTHETIC), "", ANSWERS)
+    assert bool(found) != bool(reason)
+    (found + raw).encode()
+    return not reason
 
-    def text_of_an_answer(text: str) -> bool:
-        answer = Answer("k", (Choice(whole(text), "stop"),), Cost())
-        found, reason, raw = read_choice(answer, 0, "Who")
-        raw.encode()
-        lines, why, _ = read_choice(answer, 0, "", lines=True)
-        if not why:
-            with_answer(Example("i", lines, "answerable", {}, Origin.SYNTHETIC), "", task)
-        assert bool(found) != bool(reason)
-        found.encode()
-        return not reason
 
-    def grade(text: str) -> bool:
-        found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()))
-        assert found.score is None or 1 <= found.score <= 5
-        return found.score is not None
+def read_judge(text: str) -> bool:
+    found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()))
+    assert found.score is None or 1 <= found.score <= 5
+    return found.score is not None
 
-    def answer_object(text: str) -> bool:
-        fields = json_object(text)
-        if len(text) < 5_000:
-            same(GOOD["object"], text)
-            assert all(0 <= score(GOOD["object"], text) <= 1 for score in SCORES.values())
-        if fields is not None:
-            leaves(fields)
-        return fields is not None
 
-    def header(text: str) -> bool:
-        seconds = retry_after({"retry-after": text})
-        assert seconds is None or 0 <= seconds < float("inf")
-        return seconds is not None
+def read_object(text: str) -> bool:
+    fields = json_object(text)
+    # The longest common subsequence takes the product of both lengths.
+    if len(text) < 5_000:
+        same(GOOD["object"], text)
+        assert all(0 <= score(GOOD["object"], text) <= 1 for score in SCORES.values())
+    return fields is not None and leaves(fields) is not None
 
-    def document(text: str) -> bool:
-        found = parse(text)
-        json.dumps(found.value)
-        return not found.problems
 
-    return {
-        "body": lambda text: body(text, chat=True),
-        "completion": lambda text: body(text, chat=False),
-        "text": text_of_an_answer,
-        "grade": grade,
-        "object": answer_object,
-        "header": header,
-        "yaml": document,
-    }
+def read_header(text: str) -> bool:
+    seconds = retry_after({"retry-after": text})
+    assert seconds is None or 0 <= seconds < float("inf")
+    return seconds is not None
+
+
+def read_yaml(text: str) -> bool:
+    found = parse(text)
+    json.dumps(found.value)
+    return not found.problems
+
+
+READERS: Mapping[str, Callable[[str], bool]] = {
+    "body": partial(read_body, chat=True),
+    "completion": partial(read_body, chat=False),
+    "text": read_text,
+    "grade": read_judge,
+    "object": read_object,
+    "header": read_header,
+    "yaml": read_yaml,
+}
+"""Name → what reads such a text and says whether it took it. Only what the program expects is caught."""

@@ -156,7 +156,7 @@ def measure(options: Options) -> Sequence[Row]:
         Row(14, "held-out text in a prompt (a token in every real text)", *finding.canaries(), options.seed),
         Row(15, "seeds that give orders, close tags or hold templates", *finding.orders(), options.seed),
         Row(17, "the API key, said back in error messages", *finding.secrets(), options.seed),
-        Row(18, "slice values such as `../../escape`, 300 signs, line ends, emoji", *finding.names(outside), options.seed),
+        Row(18, "slice values such as `../../escape`, line ends, 300 signs", *finding.names(outside), options.seed),
     ]  # fmt: skip
 
 
@@ -209,8 +209,8 @@ class Finding:
         exact, near = (sum(kind in kinds for kind in copies.values()) for kinds in (EXACT, NEAR))
         exact_kept, near_kept = (sum(kept[kind] for kind in kinds) for kinds in (EXACT, NEAR))
         figure = (
-            f"verbatim, re-cased or re-punctuated copies kept {exact_kept} of {exact}; with one word changed {near_kept} of "
-            f"{near}"
+            f"verbatim, re-cased or re-punctuated copies kept {exact_kept} of {exact}; with one word changed "
+            f"{near_kept} of {near}"
         )
         return len(copies), not exact_kept and exact > 0, figure
 
@@ -219,7 +219,10 @@ class Finding:
         seen = [set(CANARY.findall(body)) for body in self.bodies]
         held_out = sum(bool(tokens - seeds) for tokens in seen)
         shown = len(set.union(*seen) & seeds)
-        figure = f"bodies with the token of a held-out text {held_out} of {len(self.bodies)} (seeds, which may: {shown} tokens)"
+        figure = (
+            f"bodies with the token of a held-out text {held_out} of {len(self.bodies)} (of seeds, which may: {shown} "
+            "tokens)"
+        )
         return len(self.bodies), not held_out and shown > 0, figure
 
     def orders(self) -> Found:

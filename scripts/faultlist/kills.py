@@ -143,15 +143,15 @@ def rows(options: Options, chains: Sequence[Chain], finished: float) -> list[Row
     others = sum(hits.values()) - hits["generation"] - hits["training"]
     spread = ", ".join(f"{stage} {hits[stage]}" for stage in sorted(hits) if stage not in ("generation", "training"))
     row = Row(0, "", 0, held=True, figure="", seed=options.seed)
-    return [
+    found = [
         replace(
             row,
             number=1,
             fault="SIGKILL during generation, then the same command",
             n=hits["generation"],
             held=all_same and lost == uncached == 0,
-            figure=f"received answers lost {lost} of {asked:,}, not in the cache {uncached}, asked again because in flight "
-            f"{in_flight} (after all {sum(hits.values())} kills); {end}",
+            figure=f"received answers lost {lost} of {asked:,}, not in the cache {uncached}, asked again because in "
+            f"flight {in_flight} (after all {sum(hits.values())} kills); {end}",
         ),
         replace(
             row,
@@ -175,8 +175,10 @@ def rows(options: Options, chains: Sequence[Chain], finished: float) -> list[Row
             number=27,
             fault="MLflow runs left RUNNING by kills",
             n=hits["tracking"],
-            held=not orphans and all(chain.same_view for chain in chains),
+            held=not orphans and not broken and all(chain.same_view for chain in chains),
             figure=f"runs left RUNNING {orphans}, stores whose view differs from the undisturbed one "
             f"{sum(not chain.same_view for chain in chains)}",
         ),
     ]
+    # Where no kill hit, nothing was tried.
+    return [one for one in found if one.n or broken]

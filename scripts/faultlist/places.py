@@ -1,4 +1,4 @@
-"""Rows 4, 23, 24, 26, 28 and 32: Ctrl-C, two processes, a full disk, a locked MLflow, other surroundings, empty data."""
+"""Rows 4, 23, 24, 26, 28 and 32: Ctrl-C, two processes, full disk, locked MLflow, other surroundings, empty data."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def interrupts(options: Options) -> Sequence[Row]:
     running = trial.tracked()["RUNNING", "active"]
     figure = (
         f"exit codes {sorted(set(codes))}, gone after {slow:.1f} s at most; answers asked again because in flight "
-        f"{in_flight} of {len(set(keys))}; files that differ from an undisturbed run {len(other)}, MLflow runs left RUNNING "
-        f"{running}"
+        f"{in_flight} of {len(set(keys))}; files that differ from an undisturbed run {len(other)}, MLflow runs left "
+        f"RUNNING {running}"
     )
     held = codes == [130] * times and not other and not running and in_flight <= CONCURRENCY * times
     return [Row(4, "Ctrl-C during generation, then the same command", times, held, figure, options.seed)]
@@ -66,9 +66,9 @@ def two_at_once(options: Options) -> Sequence[Row]:
     other = [len(differences(plain.trial.contents(), trial.contents())) for trial in (both, stale)]
     shown = both.tracked() == stale.tracked() == plain.trial.tracked()
     figure = (
-        f"both end well, exit codes {codes[:2]}; calls asked twice {len(keys) - len(set(keys))} of {len(set(keys))}; with one "
-        f"killed while it generates the other ends with {codes[2]}; files that differ from a lone run {other[0]} and "
-        f"{other[1]}; in MLflow {'once' if shown else 'NOT once'}"
+        f"both end well, exit codes {codes[:2]}; calls asked twice {len(keys) - len(set(keys))} of {len(set(keys))}; "
+        f"with one killed while it generates the other ends with {codes[2]}; files that differ {other[0]} "
+        f"and {other[1]}; in MLflow {'once' if shown else 'NOT once'}"
     )
     held = not any(codes) and len(keys) == len(set(keys)) and not any(other) and shown and killed
     return [Row(23, "two processes of one run on one store", 2, held, figure, options.seed)]
@@ -100,8 +100,8 @@ def full_disk(options: Options) -> Sequence[Row]:
         changed += sum(now.get(name) != file for name, file in made.items())
         same += not differences(plain.trial.contents(), trial.contents())
     figure = (
-        f"ended with one message {clean} of {len(SIZES)}; finished stages lost {changed}; with space again the same bytes as "
-        f"an undisturbed run {same} of {len(SIZES)}"
+        f"ended with one message {clean} of {len(SIZES)}; finished stages lost {changed}; with space again the same "
+        f"bytes as an undisturbed run {same} of {len(SIZES)}"
     )
     held = clean == same == len(SIZES) and not changed
     figure += f" ({'; '.join(said)})" if said else ""
@@ -132,8 +132,8 @@ def mlflow_locked(options: Options) -> Sequence[Row]:
     figure = (
         f"locked for {LOCKED_S:.0f} s: the run ends well after {seconds:.0f} s"
         f"{', says that MLflow lacks it' if told else ' and waits for MLflow'}; spoilt: ends well, "
-        f"{'says so' if also_told else 'says NOTHING'}; metrics lost after the same command again {lost[0]} and {lost[1]} of "
-        f"{_points(plain.trial)}; exit codes {codes}"
+        f"{'says so' if also_told else 'says NOTHING'}; metrics lost after the same command again {lost[0]} and "
+        f"{lost[1]} of {_points(plain.trial)}; exit codes {codes}"
     )
     held = not any(codes) and lost == [0, 0] and same and also_told
     return [Row(26, "MLflow's database locked, or spoilt, while a run ends", 2, held, figure, options.seed)]

@@ -44,8 +44,8 @@ def table(rows: Sequence[Row], commit: str, seconds: float) -> str:
     lines = [
         "# What the harness survives",
         "",
-        "Written by `scripts/faults`: each line was measured on the real program (processes of their own, real sockets, "
-        "sqlite and MLflow). A fault that is not in the table was not tried.",
+        "Written by `scripts/faults`: each line was measured on the real program (processes of their own, real "
+        "sockets, sqlite and MLflow). A fault that is not in the table was not tried.",
         "",
         f"Commit {commit}, {cores} cores, {at}, {seconds / 60:.1f} minutes.",
         "",

@@ -139,8 +139,9 @@ def yaml_files(options: Options) -> Sequence[Row]:
     made = list(options.work.rglob("PWNED"))
     slowest, largest = max(one.seconds for one in found.values()), max(one.peak_mb for one in found.values())
     figure = (
-        f"refused with one message {len(refused)} of {len(found)}, {len(lined)} of them with the line; code run {len(made)}; "
-        f"slowest {slowest:.1f} s, peak {largest:.0f} MB (a good file: {plain.seconds:.1f} s, {plain.peak_mb:.0f} MB)"
+        f"refused with one message {len(refused)} of {len(found)}, {len(lined)} of them with the line; code run "
+        f"{len(made)}; slowest {slowest:.1f} s, peak {largest:.0f} MB (a good file: {plain.seconds:.1f} s, "
+        f"{plain.peak_mb:.0f} MB)"
     )
     held = plain.code == 0 and len(refused) == len(found) and len(lined) >= len(found) - 1 and not made
     held = held and slowest < LONGEST_S and largest < plain.peak_mb + 200
@@ -252,8 +253,8 @@ def weights(options: Options) -> Sequence[Row]:
     n = len(lies()) + 2
     peak = re.search(r"peak (\d+)", done.stdout)
     figure = (
-        f"code run {int(marker.exists())}; refused with a message {refused + ('refused' in pickled.stdout)} of {n}, taken "
-        f"{taken}; peak {peak[1] if peak else '?'} MB, torch included"
+        f"code run {int(marker.exists())}; refused with a message {refused + ('refused' in pickled.stdout)} of {n}, "
+        f"taken {taken}; peak {peak[1] if peak else '?'} MB, torch included"
     )
     held = not marker.exists() and refused == n - 1 and not taken and "refused" in pickled.stdout
     if not held:

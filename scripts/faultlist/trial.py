@@ -1,5 +1,5 @@
-"""A small run of `harness` as a person makes it: a folder with data and a spec, a scripted endpoint on a real socket, and
-a process of its own. What came of it, as bytes that can be compared."""
+"""A small run of `harness` as a person makes it: a folder with data and a spec, a scripted endpoint on a real socket,
+and a process of its own. What came of it, as bytes that can be compared."""
 
 from __future__ import annotations
 

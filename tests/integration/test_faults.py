@@ -1,4 +1,4 @@
-"""The quick part of `scripts/faults`, as a program: broken bodies over a socket, templates, a poisoned cache, keys, fuzz."""
+"""The quick part of `scripts/faults`, as a program: broken bodies over a socket, templates, cache, keys, fuzz."""
 
 from __future__ import annotations
 

@@ -72,17 +72,25 @@ def test_kills_are_spread_over_all_stages_and_repeat() -> None:
     assert max(hits.values()) - min(hits.values()) <= 1
 
 
-def test_a_file_that_differs_or_a_stage_made_anew_is_not_held(tmp_path: Path) -> None:
-    options = Options(0, 2, 2, 1, 1, tmp_path, tmp_path)
-    fine = Chain(["generation", "training", "report", "tracking"], delivered=9)
-    assert all(one.held for one in rows(options, [fine], 1.0))
-    assert [one.held for one in rows(options, [fine], 9.0)] == [True, True, False, True]
-    other = Chain(["generation"], other=["dataset/x"])
-    assert [one.held for one in rows(options, [fine, other], 1.0)] == [False, False, False, True]
-    assert [one.held for one in rows(options, [Chain(["training"], redone=1)], 1.0)] == [True, False, False, True]
-    assert [one.held for one in rows(options, [Chain(lost=1)], 1.0)] == [False, True, True, True]
-    assert not rows(options, [Chain(orphans=1)], 1.0)[3].held
-    assert not rows(options, [Chain(failed="Traceback")], 1.0)[0].held
+def held(*chains: Chain, finished: float = 1.0) -> dict[int, bool]:
+    options = Options(0, 2, 2, 1, 1, Path(), Path())
+    return {one.number: one.held for one in rows(options, chains, finished)}
+
+
+def test_a_file_that_differs_or_a_stage_made_anew_is_not_held() -> None:
+    stages = ["generation", "training", "report", "tracking"]
+    fine = Chain(stages, delivered=9)
+    assert held(fine) == {1: True, 2: True, 3: True, 27: True}
+    assert held(fine, finished=9.0) == {1: True, 2: True, 3: False, 27: True}
+    assert held(fine, Chain(stages, other=["dataset/x"])) == {1: False, 2: False, 3: False, 27: True}
+    assert held(Chain(stages, redone=1)) == {1: True, 2: False, 3: False, 27: True}
+    assert held(Chain(stages, lost=1)) == {1: False, 2: True, 3: True, 27: True}
+    assert held(Chain(stages, orphans=1)) == {1: True, 2: True, 3: True, 27: False}
+    assert not any(held(Chain(stages, failed="Traceback")).values())
+
+
+def test_a_stage_that_no_kill_hit_has_no_row() -> None:
+    assert held(Chain(["training"])) == {2: True}
 
 
 def test_reports_are_compared_without_the_clock() -> None:
