@@ -49,6 +49,7 @@ KINDS = (
     "refused",
     "refusal",
     "empty",
+    "broken",
     "verbatim",
     "case",
     "signs",
@@ -58,14 +59,14 @@ KINDS = (
     "plain",
 )
 EXACT, NEAR = ("verbatim", "case", "signs"), ("word",)
-NO_DATA = ("cut", "filtered", "refused", "refusal", "empty")
+NO_DATA = ("cut", "filtered", "refused", "refusal", "empty", "broken")
 ORDER_SLICE = "  slices: {clusters: 0, columns: [kind]}"
 
 
 @dataclass
 class Impostor:
-    """Answers that are cut, withheld, refused or copied from any real row, each call its own way. Now and then an error
-    comes first that says the API key."""
+    """Answers that are cut, withheld, refused or copied from any real row, each call its own way. Now and then there is
+    an error that says the API key, at first or for good."""
 
     rows: Sequence[tuple[str, str]]
     sent: dict[str, tuple[str, str]]
@@ -81,15 +82,20 @@ class Impostor:
             return
         key = call.headers["idempotency-key"]
         chance = random.Random(json.dumps(call.body, sort_keys=True))
+        shown = call.headers["authorization"]
+        told = {"error": {"message": f"worker died: {shown} {shown[7:]}"}}
         if chance.random() < 0.1 and key not in self.failed:
             self.failed.add(key)
-            shown = call.headers["authorization"]
-            reply(500, {"error": {"message": f"worker died: {shown} {shown[7:]}"}})(handler, call)
+            reply(500, told)(handler, call)
             return
         (label,) = [name for name, about in ABOUT.items() if f"new question {about}." in said]
         kind = chance.choice(KINDS)
         text = self._text(kind, label, chance)
         self.sent[key] = kind, text
+        if kind == "broken":
+            self.failed.add(key)
+            reply(400, told)(handler, call)
+            return
         reason = {"cut": "length", "filtered": "content_filter"}.get(kind, "stop")
         handler.send(200, _body(call, text, reason, refused=kind == "refused"))
 
@@ -101,6 +107,7 @@ class Impostor:
         plain = text_of(label, chance.random())
         return {
             "empty": " \n",
+            "broken": "",
             "refused": "This goes against what I may write.",
             "refusal": "I'm sorry, but I can't help with that.",
             "cut": " ".join(plain.split()[:6]),
