@@ -71,6 +71,7 @@ class Window:
     _answers: int = 0
     _since: float = field(default_factory=time.monotonic)
     _next: float = 0.0
+    _idle_since: float = field(default_factory=time.monotonic)
     _open: int = 0
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
 
@@ -89,7 +90,7 @@ class Window:
                     self._waiting.remove(turn)
                 raise
         else:
-            self._open += 1
+            self._take()
         try:
             yield
         finally:
@@ -118,23 +119,32 @@ class Window:
         self.size = max(1.0, min(self.size, self._open) / 2)
         now = time.monotonic()
         if self._answers:
-            borne = SLOWER * self._answers / max(1e-3, now - self._since)
+            borne = max(FASTER, SLOWER * self._answers / max(1e-3, now - self._since))
             # An endpoint that is closed for a while answers little on average, and still bears more than that.
-            self.rate = min(self.rate, borne) if math.isinf(self.rate) else max(self.rate / 2, min(self.rate, borne))
+            least = 0.0 if math.isinf(self.rate) else self.rate / 2
+            self.rate = max(least, min(self.rate, borne))
         self._answers, self._since = 0, now
 
     def _has_room(self) -> bool:
         return self._open + 1 <= self.size
 
+    def _take(self) -> None:
+        if not self._open:
+            # While nothing was asked, nothing could be answered.
+            self._since += time.monotonic() - self._idle_since
+        self._open += 1
+
     def _leave(self) -> None:
         self._open -= 1
+        if not self._open:
+            self._idle_since = time.monotonic()
         self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._has_room():
             turn = self._waiting.popleft()
             if not turn.done():
-                self._open += 1
+                self._take()
                 turn.set_result(None)
 
 

@@ -112,6 +112,29 @@ def test_the_rate_follows_what_was_borne_and_rises_by_the_same_step(monkeypatch:
     assert window.rate == before
 
 
+def test_time_in_which_nothing_was_asked_makes_an_endpoint_no_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: clock[0])
+
+    async def check() -> None:
+        window = Window()
+        for _ in range(10):
+            async with window.entered():
+                clock[0] += 0.1
+                window.answered()
+            clock[0] += 600.0
+        async with window.entered():
+            window.overloaded(0)
+        assert window.rate == pytest.approx(SLOWER * 10, rel=0.05)
+        for cuts in range(1, 30):
+            window.answered()
+            clock[0] += 3600.0
+            window.overloaded(cuts)
+        assert window.rate >= FASTER
+
+    asyncio.run(check())
+
+
 def test_turns_are_as_far_apart_as_the_rate_says() -> None:
     async def check() -> float:
         window = Window(rate=50.0)
