@@ -216,6 +216,8 @@ def test_prompts_go_along_as_templates() -> None:
         "generator_completion",
         "generator_system",
         "generator_user",
+        "judge_pair_system",
+        "judge_pair_user",
         "judge_system",
         "judge_user",
     ]

@@ -361,7 +361,9 @@ def test_the_gate_is_opened_once_and_only_where_there_is_a_judge(data: RealData,
     asked = ScriptedLlm(lambda request: "prose")
     first, notes = gate(data, tmp_path, asked, spec(filters={}))
     assert first is not None
-    assert (first.passed, first.reason, notes) == (False, "graded only 0 of 12 gate items", [])
+    cause = "answer is not the JSON that was asked for"
+    assert (first.passed, first.reason) == (False, f"graded only 0 of 12 gate items (12: {cause})")
+    assert notes == []
     assert len(asked.requests) == 15
     assert gate(data, tmp_path, ScriptedLlm(nobody), spec(filters={})) == (first, [])
 
