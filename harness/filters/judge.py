@@ -19,6 +19,7 @@ from harness.reports import PLANTED, FilterWorth
 from harness.spec import Spec
 
 OnCall = Callable[[int], None]
+NO_BUDGET = "not graded: the budget ended"
 
 
 async def grade(
@@ -98,7 +99,7 @@ async def grade_within_budget(
             try:
                 grades.extend(await grade([item], llm, spec, again=again, seeds=seeds))
             except BudgetError:
-                grades.append(Grade(None, "not graded: the budget ended"))
+                grades.append(Grade(None, NO_BUDGET))
         return grades
 
 
