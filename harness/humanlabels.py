@@ -22,6 +22,8 @@ from harness.taskspec import Task
 KEY = "filters.judge.human_labels"
 ACCEPT, REJECT, RELABEL = DECISIONS = ("accept", "reject", "relabel")
 NEEDED = ("id", "text", "label", "decision")
+GUARDED = tuple("=+-@\t\r\n＝＋－＠'")
+"""Before these `harness review` writes an apostrophe, so that no spreadsheet computes the cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,17 @@ def _rows(table: Table) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells), every known column there, cells without blanks around them."""
     columns = (*NEEDED, "answer", "context", "new_label")
     for number, row in zip(table.numbers, table.rows, strict=True):
-        yield number, {name: str(row.get(name, "")).strip() for name in columns}
+        cells = {name: unguarded(str(row.get(name, ""))).strip() for name in columns}
+        yield number, cells | {"decision": cells["decision"].casefold()}
+
+
+def unguarded(cell: str) -> str:
+    """A cell without the apostrophe that keeps spreadsheets from computing it.
+
+    >>> unguarded("'=1+1"), unguarded("''tis"), unguarded("'tis")
+    ('=1+1', "'tis", "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(GUARDED) else cell
 
 
 def _check_columns(table: Table, task: Task) -> None:
@@ -98,6 +110,9 @@ def _problems(place: str, row: Mapping[str, str], spec: Spec) -> Iterator[str]:
         yield f"{place}: decision {short(decision)} is not {one_of(DECISIONS)} or empty{near}"
     if not decision:
         return
+    if row["id"].startswith("real-"):
+        why = "is a real item, and no judge may see held-out ones; only synthetic rows of a run belong here"
+        yield f"{place}: {short(row['id'])} {why}"
     for name in ("text", *(["answer"] if spec.task.answer else [])):
         if not row[name]:
             yield f"{place}: {name} is empty, so there is nothing to judge; fill it in or empty its decision"

@@ -11,7 +11,7 @@ from statistics import fmean, median_low
 from harness.errors import BudgetError
 from harness.filters.base import Context, Stamp, Standing
 from harness.filters.pairs import pair_requests, read_pairs, rivals
-from harness.filters.rubric import Grade, Item, grade_request, read_grade, system_prompt
+from harness.filters.rubric import SAID_SHOWN, Grade, Item, cut, grade_request, read_grade, system_prompt
 from harness.filterspec import JudgeFilter as Rule
 from harness.llm.client import Answer, CallFailure, Llm, Request
 from harness.records import Example, Verdict
@@ -123,14 +123,14 @@ class JudgeFilter:
         return [*verdicts, *(stamp.abstain(item.candidate, "gate not passed, not asked") for item in rest)]
 
     def _verdict(self, item: Standing, mark: Grade, rule: Rule, *, trusted: bool) -> Verdict:
-        stamp, candidate = Stamp(self.name, self.version), item.candidate
+        stamp, candidate, said = Stamp(self.name, self.version), item.candidate, cut(mark.said, SAID_SHOWN)
         if mark.score is None:
-            return stamp.abstain(candidate, mark.reason, evidence=mark.said)
+            return stamp.abstain(candidate, mark.reason, evidence=said)
         if not trusted:
-            return stamp.abstain(candidate, "gate not passed, graded for the record", mark.score, mark.said)
+            return stamp.abstain(candidate, "gate not passed, graded for the record", mark.score, said)
         if mark.score < rule.min_score:
-            return stamp.drop(candidate, "graded too low", mark.score, mark.said)
-        return stamp.keep(candidate, mark.score, evidence=mark.said)
+            return stamp.drop(candidate, "graded too low", mark.score, said)
+        return stamp.keep(candidate, mark.score, evidence=said)
 
     def worth(self, context: Context) -> FilterWorth | None:
         gate = context.gate

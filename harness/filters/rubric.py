@@ -26,8 +26,8 @@ REASON = "reason"
 REASON_ASKED = "reason (one short sentence, first)"
 REASON_WORDS = 20
 """Words of a reason as forecasts assume it."""
-REASON_SHOWN = 200
-"""Characters of a reason that are kept with a verdict; all of it stands in the cache of calls."""
+REASON_SHOWN, SAID_SHOWN = 200, 1000
+"""Characters of a reason, and of all reasons, that are kept with a verdict; the rest stands in the cache of calls."""
 TOKENS, REASON_TOKENS, CRITERION_TOKENS = 96, 160, 24
 """Room for three grades, for a reason, and for each further grade."""
 TEMPERATURE = 0.3
@@ -188,8 +188,15 @@ def read_object(outcome: Answer | CallFailure) -> dict[str, Any] | str:
 def read_reason(data: dict[str, Any]) -> str:
     """The judge's own words in one line, cut; "" where it gave none."""
     said = data.get(REASON)
-    text = one_line(said) if isinstance(said, str) else ""
-    return text if len(text) <= REASON_SHOWN else text[: REASON_SHOWN - 1] + "…"
+    return cut(one_line(said), REASON_SHOWN) if isinstance(said, str) else ""
+
+
+def cut(text: str, limit: int) -> str:
+    """
+    >>> cut("a long text", 7)
+    'a long…'
+    """
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def read_grade(outcome: Answer | CallFailure, rule: JudgeFilter) -> Grade:

@@ -101,6 +101,20 @@ def test_decisions_become_truths_and_undecided_rows_are_left_out(tmp_path: Path)
     assert found.sha256 == hashlib.sha256((tmp_path / "reviews.csv").read_bytes()).hexdigest()
 
 
+def test_what_a_spreadsheet_does_to_a_file_is_undone(tmp_path: Path) -> None:
+    rows = [line(1, "'=1+1 is what ?", " Accept "), line(2, "''tis so ?", "REJECT"), line(3, "'tis so ?", "reject")]
+    path = write(tmp_path, rows)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    found = read_labels(spec(), tmp_path)
+    assert found is not None
+    assert [(item.text, right) for item, right in found.items] == [("=1+1 is what ?", True), ("'tis so ?", False)]
+
+
+def test_real_items_are_refused_since_held_out_ones_must_not_reach_a_judge(tmp_path: Path) -> None:
+    rows = [line(1, "Made.", "accept"), {**line(2, "Real.", "accept"), "id": "real-0123456789ab"}]
+    assert "reviews.csv:3: 'real-0123456789ab' is a real item" in refused(tmp_path, rows)
+
+
 def test_of_two_reviewers_who_agree_one_counts_and_where_they_do_not_neither(tmp_path: Path) -> None:
     rows = [
         line(1, "Both like it.", "accept"),

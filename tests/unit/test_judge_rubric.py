@@ -208,6 +208,10 @@ def test_reasons_are_asked_for_first_and_kept_with_the_verdict() -> None:
 
 def test_a_long_reason_is_cut_and_an_odd_one_left_out() -> None:
     assert len(read(marks(5, reason="word " * 500), rule(reasons=True)).said) == 200
+    of = spec(judges=9, reasons=True)
+    llm = ScriptedLlm(lambda request: marks(5, reason="word " * 500))
+    (found,) = verdicts(JudgeFilter(), context(candidates("one"), llm=llm, gate=passed_gate(), spec=of))
+    assert len(found.evidence) == 1000
     assert read(marks(5, reason=["a list"]), rule(reasons=True)) == Grade(5.0, "")
     assert read(marks(5), rule(reasons=True)).score == 5
 
