@@ -8,7 +8,6 @@ both orders say the same; otherwise it is a tie, and how often that happens is r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.filters.rubric import (
     NO_JSON,
@@ -66,8 +65,9 @@ def pair_requests(item: Item, against: Sequence[Item], spec: Spec, sample: int) 
     schema = object_schema({"better": {"type": "string", "enum": [FIRST, SECOND, SAME]}}, reasons=rule.reasons)
     out: list[Request] = []
     for rival in against:
-        for pair in ((item, rival), (rival, item)):
-            key: list[Any] = [*(item_key(one) for one in pair), "pair", sample]
+        for order, pair in enumerate(((item, rival), (rival, item))):
+            # Two seeds of the gate that are each other's rivals are two comparisons, with two seeds for sampling.
+            key = [item_key(item), item_key(rival), order, sample]
             out.append(judge_request([system, _user(pair, spec)], schema, key, TOKENS, spec=spec, sample=sample))
     return out
 

@@ -226,7 +226,7 @@ def test_of_several_askings_all_scores_and_reasons_are_kept() -> None:
 
 def test_the_gate_asks_and_counts_all_askings() -> None:
     of = spec(judges=3, gate_items=20)
-    seeds = [seed(i, f"item {i} of the lot", label) for i in range(10) for label in ("ALPHA", "BETA")]
+    seeds = [seed(i, f"item {i} of the {label} lot", label) for i in range(10) for label in ("ALPHA", "BETA")]
     llm = ScriptedLlm(lambda request: marks(5))
     calls: list[int] = []
     found = asyncio.run(open_gate(seeds, llm, of, calls.append))
