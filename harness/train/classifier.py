@@ -49,10 +49,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean training loss (nats) per `BLOCK` steps, and the steps done."""
+    """Mean training loss (nats) per `BLOCK` steps, the steps done, and p(its label) of each row at each visit."""
 
     losses: tuple[float, ...]
     steps: int
+    seen: tuple[tuple[float, ...], ...]
 
 
 class Student:

@@ -187,7 +187,8 @@ def test_each_filter_off_in_turn_on_the_same_candidates_and_without_a_call(finis
     assert (finished / "runs" / "reports" / report.id / "figures" / "ablation.png").exists()
     adapters = list(Store(finished / "runs").ids("adapter"))
     again = harness(finished, "ablate", "slice.yaml")
-    assert again.stdout == said.stdout
+    title = "What each filter was worth"
+    assert again.stdout.partition(title)[2] == said.stdout.partition(title)[2] != ""
     assert list(Store(finished / "runs").ids("adapter")) == adapters
 
 
