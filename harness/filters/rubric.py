@@ -201,7 +201,7 @@ def cut(text: str, limit: int) -> str:
 
 def read_grade(outcome: Answer | CallFailure, rule: JudgeFilter) -> Grade:
     """
-    >>> from harness.llm.client import Choice
+    >>> from harness.llm.client import Choice, Cost
     >>> answer = Answer("k", (Choice('{"relevance":5,"correctness":4,"adherence":3}', "stop"),), Cost())
     >>> read_grade(answer, JudgeFilter()).score
     4.0
