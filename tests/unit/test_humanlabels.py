@@ -28,10 +28,11 @@ from harness.llm.client import Request
 from harness.loop import run_id
 from harness.progress import Silent, Watch
 from harness.reports import GateReport
-from harness.spec import Spec
+from harness.spec import Data, Spec
 from harness.store import Store
 
 COLUMNS = ("id", "text", "label", "answer", "context", "cell", "decision", "new_label", "note", "reviewer")
+SOURCE = {"kind": "packaged", "name": "trec"}
 SEEDS = [seed(i, f"{label} is what item number {i} names", label) for i in range(12) for label in LABELS]
 
 
@@ -175,7 +176,7 @@ def test_a_file_without_what_is_needed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'answer'"):
         read_labels(of, tmp_path)
     assert "answer is empty" in refused(tmp_path, [line(1, "x", "accept", "answerable")], of)
-    with pytest.raises(DataError, match=r"there is no file '.*elsewhere.*reviews\.csv'"):
+    with pytest.raises(DataError, match=r"filters\.judge\.human_labels: there is no file '.*elsewhere.*reviews\.csv'"):
         read_labels(spec(), tmp_path / "elsewhere")
 
 
@@ -256,6 +257,8 @@ def test_the_content_of_the_file_is_part_of_the_runs_id_and_its_place_is_not(tmp
         folder.mkdir()
         path = write(folder, reviewed())
         ids += [run_id(spec(), folder)[0], run_id(spec(human_labels=str(path)), tmp_path)[0]]
+        path.rename(folder / "renamed.csv")
+        ids.append(run_id(spec(human_labels="renamed.csv"), folder)[0])
     assert len(set(ids)) == 1
     write(tmp_path / "one", reviewed(40))
     assert run_id(spec(), tmp_path / "one")[0] != ids[0]
@@ -272,6 +275,7 @@ def test_a_plan_counts_what_the_gate_asks_of_the_file(tmp_path: Path) -> None:
     labels = read(tmp_path, reviewed(40))
     llm = ScriptedLlm(oracle)
     asyncio.run(open_gate(SEEDS, llm, spec(), labels=labels))
-    for given, expected in ((labels, len(llm.requests)), (None, 130)):
-        (row,) = [one for one in forecast(spec(), (), given).calls if one.purpose.startswith("gate")]
+    few = spec().model_copy(update={"data": Data.model_validate({"source": SOURCE, "split": {"seeds": 30}})})
+    for given, expected in ((labels, len(llm.requests)), (None, 100 + 30)):
+        (row,) = [one for one in forecast(few, (), given).calls if one.purpose.startswith("gate")]
         assert row.expected.calls == row.most.calls == expected

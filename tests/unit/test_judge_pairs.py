@@ -64,6 +64,7 @@ def test_an_item_is_compared_with_other_seeds_of_its_label_the_same_each_time() 
     assert len({one.text for one in found}) == 3
     assert all(one.label == "ALPHA" and one.id != item.id for one in found)
     assert rivals(item, list(reversed(SEEDS)), of) == found
+    assert len(rivals(item, SEEDS, spec(pairwise=34))) == 33
     others = [rivals(Item(f"another {n}", "ALPHA"), SEEDS, of) for n in range(20)]
     assert len({one.id for each in others for one in each}) > 20
 

@@ -99,6 +99,7 @@ def test_ones_own_criteria_are_asked_for_with_their_words_and_scales() -> None:
         "for correctness from 1 (bad) to 5 (good) (it fits its description) and tone from 0 (bad) to 10 (good) (it is"
         in system
     )
+    assert system.startswith("Grade a test item for correctness")
     assert system.endswith("with the keys correctness, tone.")
     assert request.json_schema is not None
     assert request.json_schema["properties"]["tone"] == {"type": "integer", "minimum": 0, "maximum": 10}

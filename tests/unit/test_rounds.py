@@ -385,3 +385,16 @@ def test_a_budget_that_ends_at_the_judge_ends_no_round(place: Place) -> None:
     now = reap(place.bench(llm, spec(filters={}), gate=passed_gate()))
     assert Counter(v.decision for v in now.sieved.verdicts if v.filter == "judge") == {"keep": 8, "abstain": 40}
     assert len(now.sieved.accepted) == 48
+
+
+def test_verdicts_of_a_judge_held_to_other_human_labels_are_others(place: Place) -> None:
+    from filter_cases import passed_gate
+
+    def script(request: Request) -> Reply:
+        return good(request) if request.role == "generator" else '{"relevance":5,"correctness":5,"adherence":5}'
+
+    def verdicts(labels: str) -> str:
+        return reap(place.bench(ScriptedLlm(script), spec(filters={}), gate=passed_gate(labels=labels))).verdicts
+
+    assert verdicts("one") == verdicts("one")
+    assert len({verdicts("one"), verdicts("two"), verdicts("")}) == 3
