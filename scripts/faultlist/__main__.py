@@ -43,16 +43,14 @@ OUT = facts.ROOT / "experiments" / "faults.md"
 
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="scripts/faults", description="Break the program and say what held.")
-    whole.add_argument(
-        "--rows", metavar="1,5,17", help="these rows only; rows that are measured together come together"
-    )
+    whole.add_argument("--rows", metavar="1,5,17", help="these rows only, and those measured with them")
     whole.add_argument("--seed", type=int, default=0, help="of the random points and inputs (0)")
     whole.add_argument("--kills", type=int, default=50, help="SIGKILLs, spread over all stages (50)")
     whole.add_argument("--per-run", type=int, default=5, help="of them in one run, each followed by a restart (5)")
     whole.add_argument("--jobs", type=int, default=2, help="killed runs, and processes that fuzz, at a time (2)")
     whole.add_argument("--fuzz", type=int, default=100_000, metavar="N", help="inputs for the parsers (100,000)")
     whole.add_argument("--keep", type=Path, metavar="DIR", help="a new folder to work in, which is left as it is")
-    whole.add_argument("--out", type=Path, help=f"where the table goes ({OUT.relative_to(facts.ROOT)} if all rows ran)")
+    whole.add_argument("--out", type=Path, help="where the table goes (experiments/faults.md if all rows ran)")
     return whole
 
 
@@ -83,13 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"{row.number:>2} {'held' if row.held else 'NOT HELD'}: {row.fault} (n {row.n}): {row.figure}",
                     flush=True,
                 )
-    text = table(rows, facts.commit(), time.monotonic() - began)
     out = options.out or (None if options.rows else OUT)
+    before = out.read_text(encoding="utf-8") if options.rows and out is not None and out.exists() else ""
+    text = table(rows, facts.commit(), before)
     if out is None:
         print(text)
     else:
         out.write_text(text, encoding="utf-8")
         print(f"table: {out}")
+    print(f"{len(rows)} rows in {(time.monotonic() - began) / 60:.1f} minutes")
     return int(failed or not all(row.held for row in rows))
 
 

@@ -15,7 +15,8 @@ from functools import partial
 
 from eval.answers import SCORES, json_object, leaves, same
 from faultlist.row import Options, Row
-from harness.filters.judge import read_grade
+from harness.filters.rubric import read_grade
+from harness.filterspec import JudgeFilter
 from harness.generate.produce import read_choice, with_answer
 from harness.llm.client import Answer, Choice
 from harness.llm.pacing import retry_after
@@ -166,7 +167,7 @@ def read_text(text: str) -> bool:
 
 
 def read_judge(text: str) -> bool:
-    found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()))
+    found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()), JudgeFilter())
     assert found.score is None or 1 <= found.score <= 5
     return found.score is not None
 

@@ -37,25 +37,30 @@ class Options:
 Measure = Callable[[Options], Sequence[Row]]
 
 
-def table(rows: Sequence[Row], commit: str, seconds: float) -> str:
-    """The rows by number, under what they were measured with."""
+HEAD = """\
+# What the harness survives
+
+Written by `scripts/faults`: each line was measured on the real program (processes of their own, real sockets, sqlite
+and MLflow), at the commit and on the machine that it names. A fault that is not in the table was not tried.
+
+| # | fault | n | held | figure | seed | measured |
+|---|---|---|---|---|---|---|
+"""
+
+
+def table(rows: Sequence[Row], commit: str, before: str = "") -> str:
+    """The rows by number. Of a table that was there `before`, the lines of other rows stay as they are."""
     cores = len(os.sched_getaffinity(0))
-    at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    lines = [
-        "# What the harness survives",
-        "",
-        "Written by `scripts/faults`: each line was measured on the real program (processes of their own, real "
-        "sockets, sqlite and MLflow). A fault that is not in the table was not tried.",
-        "",
-        f"Commit {commit}, {cores} cores, {at}, {seconds / 60:.1f} minutes.",
-        "",
-        "| # | fault | n | held | figure | seed |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda row: row.number):
-        held = "yes" if row.held else "**NO**"
-        lines.append(f"| {row.number} | {_cell(row.fault)} | {row.n:,} | {held} | {_cell(row.figure)} | {row.seed} |")
-    return "\n".join(lines) + "\n"
+    stamp = f"{commit}, {datetime.now(UTC):%Y-%m-%d}, {cores} cores"
+    lines = {int(line.split("|")[1]): line for line in before.splitlines() if line[:2] == "| " and line[2].isdigit()}
+    lines |= {row.number: _line(row, stamp) for row in rows}
+    return HEAD + "".join(f"{lines[number]}\n" for number in sorted(lines))
+
+
+def _line(row: Row, stamp: str) -> str:
+    held = "yes" if row.held else "**NO**"
+    cells = (row.number, _cell(row.fault), f"{row.n:,}", held, _cell(row.figure), row.seed, stamp)
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _cell(text: str) -> str:

@@ -29,10 +29,20 @@ def row(number: int, *, held: bool) -> Row:
 
 
 def test_the_table_is_in_order_and_shouts_what_did_not_hold() -> None:
-    lines = table([row(5, held=False), row(1, held=True)], "abc", 90).splitlines()
-    assert "| 1 | fault 1 \\| x | 1,200 | yes | 0 of 3 | 7 |" in lines
-    assert lines[-1] == "| 5 | fault 5 \\| x | 1,200 | **NO** | 0 of 3 | 7 |"
-    assert any(line.startswith("Commit abc, ") and line.endswith(", 1.5 minutes.") for line in lines)
+    lines = table([row(5, held=False), row(1, held=True)], "abc").splitlines()
+    assert lines[-2].startswith("| 1 | fault 1 \\| x | 1,200 | yes | 0 of 3 | 7 | abc, ")
+    assert lines[-1].startswith("| 5 | fault 5 \\| x | 1,200 | **NO** | 0 of 3 | 7 | abc, ")
+
+
+def test_lines_of_rows_that_were_not_measured_again_stay() -> None:
+    before = table([row(5, held=False), row(10, held=True)], "abc")
+    after = table([row(5, held=True), row(2, held=True)], "def", before)
+    found = [line.split(" | ") for line in after.splitlines()[-3:]]
+    assert [(cells[0], cells[-4], cells[-1][:3]) for cells in found] == [
+        ("| 2", "yes", "def"),
+        ("| 5", "yes", "def"),
+        ("| 10", "yes", "abc"),
+    ]
 
 
 @pytest.mark.parametrize("held", [True, False])

