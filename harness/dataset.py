@@ -14,6 +14,8 @@ from harness.spec import Spec
 
 HELD_OUT_SHARE = 10
 """One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
+GROUP = 20_000
+"""Rows that are in memory as columns at a time, and that a row group of a file has."""
 FILES = {"train": "train.parquet", "validation": "validation.parquet"}
 
 ANSWER_COLUMNS = (
@@ -65,8 +67,6 @@ def is_held_out(ident: str) -> bool:
 
 def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
     """Write `data/train.parquet`, `data/validation.parquet` (if it has rows) and the card. Same rows, same bytes."""
-    import pyarrow.parquet as pq
-
     (folder / "data").mkdir()
     parts = {
         "train": [row for row in rows if not is_held_out(row.example.id)],
@@ -75,7 +75,7 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     # `datasets` cannot load a split without rows, so it is left out.
     written = [name for name, part in parts.items() if part or name == "train"]
     for name in written:
-        pq.write_table(_table(parts[name]), folder / "data" / FILES[name])
+        _write(folder / "data" / FILES[name], parts[name])
     values: Mapping[str, object] = {
         "noun": spec.task.noun,
         "name": spec.name,
@@ -93,8 +93,9 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
 
 
-def _table(rows: Sequence[Accepted]) -> Any:
+def _write(path: Path, rows: Sequence[Accepted]) -> None:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     answers = ("context", "answer", "asked_answer") if any(row.example.answer for row in rows) else ()
     schema = pa.schema(
@@ -102,6 +103,14 @@ def _table(rows: Sequence[Accepted]) -> Any:
         + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
         + [("shots", pa.list_(pa.string()))]
     )
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, max(1, len(rows)), GROUP):
+            writer.write_table(_table(rows[start : start + GROUP], schema))
+
+
+def _table(rows: Sequence[Accepted], schema: Any) -> Any:
+    import pyarrow as pa
+
     read: Mapping[str, Callable[[Accepted], object]] = {
         "id": lambda row: row.example.id,
         "text": lambda row: row.example.text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
 from harness.reports import Ambiguity, Calibration, FilterWorth
 from harness.spec import Spec
-from harness.store import Artefact, digest, read_json, read_lines, write_json, write_lines
+from harness.store import Artefact, digest, each_line, read_json, read_lines, write_json, write_lines
 from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters, cross_vote
 
@@ -172,7 +172,7 @@ def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
 async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Wave:
     """Ask the generator for these quotas, or read what it answered before."""
     artefact = await _asked(bench, plan, plan_id, quotas, number)
-    candidates = tuple(read_lines(artefact / "candidates.jsonl", Candidate))
+    candidates = tuple(_sharing(each_line(artefact / "candidates.jsonl", Candidate)))
     failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
     bench.llm.use(one.call for one in (*candidates, *failures))
     return Wave(
@@ -183,6 +183,17 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
         failures,
         any(failure.reason == produce.NOT_ASKED for failure in failures),
     )
+
+
+def _sharing(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The same candidates with one copy of what those of a cell or a call have in common, where each that was read has
+    its own: they stay in memory to the end of a run."""
+    cells: dict[str, Mapping[str, str]] = {}
+    calls: dict[str, Candidate] = {}
+    for one in candidates:
+        first = calls.setdefault(one.call, one)
+        example = replace(one.example, slices=cells.setdefault(one.cell, one.example.slices))
+        yield replace(one, example=example, call=first.call, shots=first.shots)
 
 
 async def _asked(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Artefact:
@@ -247,11 +258,14 @@ async def _sieve(
     bench.llm.use(read_calls(artefact.path))
     for note in read_json(artefact / "notes.json", tuple[str, ...]):
         bench.watch.note(note)
+    known = {one.id: one.example for wave in waves for one in wave.candidates}
+    accepted = each_line(artefact / "accepted.jsonl", Example)
     return Harvest(
         tuple(waves),
         Sieved(
             tuple(read_lines(artefact / "verdicts.jsonl", Verdict)),
-            tuple(read_lines(artefact / "accepted.jsonl", Example)),
+            # Most are the candidates' own, under the label that was asked for.
+            tuple(known[row.id] if known[row.id] == row else row for row in accepted),
         ),
         read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
         read_json(artefact / "calibration.json", _Calibrated).value,

@@ -82,10 +82,17 @@ def write_lines(path: Path, kind: type[T], values: Iterable[T]) -> None:
         file.writelines(dumps(kind, value) + b"\n" for value in values)
 
 
-def read_lines(path: Path, kind: type[T]) -> list[T]:
+def each_line(path: Path, kind: type[T]) -> Iterator[T]:
+    """The records of a file one by one, as `write_lines` wrote them."""
     codec = adapter(kind)
     with path.open("rb") as file:
-        return [codec.validate_json(line) for line in file if line.strip()]
+        for line in file:
+            if line.strip():
+                yield codec.validate_json(line)
+
+
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    return list(each_line(path, kind))
 
 
 @dataclass(frozen=True, slots=True)

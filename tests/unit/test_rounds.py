@@ -79,6 +79,17 @@ def test_one_wave_is_enough_where_the_target_is_met(place: Place) -> None:
     assert sorted(one.id for part in rows.values() for one in part) == sorted(one.id for one in now.sieved.accepted)
 
 
+def test_what_rows_have_in_common_is_in_memory_once(place: Place) -> None:
+    now = reap(place.bench(ScriptedLlm(good)))
+    by_cell = {one.cell: one.example.slices for one in now.candidates}
+    assert all(one.example.slices is by_cell[one.cell] for one in now.candidates)
+    by_call = {one.call: one for one in now.candidates}
+    assert len(by_call) == 12
+    assert all(one.call is by_call[one.call].call and one.shots is by_call[one.call].shots for one in now.candidates)
+    own = {one.id: one.example for one in now.candidates}
+    assert all(row is own[row.id] for row in now.sieved.accepted)
+
+
 def test_a_low_yield_is_made_up_for_by_measured_refills(place: Place) -> None:
     of = spec(over_generation=1, max_waves=5)
     now = reap(place.bench(ScriptedLlm(half_good), of))
