@@ -1,6 +1,6 @@
 """One attempt at one endpoint, through the `openai` client. The one module that imports openai, and only when it calls.
 
-The client sends over aiohttp, which takes less than half of the processor time of its own transport. Whatever goes
+The client sends over aiohttp, which takes about half of the processor time of its own transport. Whatever goes
 wrong comes back as a `Fault` without secrets; what to do about it is the client's business.
 """
 
