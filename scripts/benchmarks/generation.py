@@ -122,8 +122,9 @@ def report(found: Sequence[Mapping[str, Mapping[str, Any]]], best: float) -> lis
     if len(served) != 1:
         raise SystemExit(f"scripts/bench generation: the calls that arrived are not equal: {sorted(served)}")
     lines = [
-        "wall time of ours, times that of the bare script: "
-        + facts.spread([pair[OURS]["wall"] / pair[BARE]["wall"] for pair in found])
+        f"{kind} time of ours, times that of the bare script: "
+        + facts.spread([pair[OURS][key] / pair[BARE][key] for pair in found])
+        for kind, key in (("wall", "wall"), ("processor", "cpu"))
     ]
     for name in (OURS, BARE):
         walls, cpus = ([pair[name][kind] for pair in found] for kind in ("wall", "cpu"))

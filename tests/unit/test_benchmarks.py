@@ -211,6 +211,7 @@ def test_generation_is_compared_with_the_bare_script_of_its_own_round_and_with_t
     lines = generation.report([pair(1.0, 2.0), pair(3.0, 3.0), pair(1.5, 2.0)], 0.5)
     assert lines == [
         "wall time of ours, times that of the bare script: 0.75 (0.50–1.00)",
+        "processor time of ours, times that of the bare script: 1.00 (1.00–1.00)",
         "  ours  1.50 (1.00–3.00) s, 3.00 (2.00–6.00) times the ideal; 0.50 (0.50–0.50) s cpu",
         "  bare  2.00 (2.00–3.00) s, 4.00 (4.00–6.00) times the ideal; 0.50 (0.50–0.50) s cpu",
         "  of ours: filtering 0.12 s, generation 0.25 s",
