@@ -9,11 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from causal_cases import TEXTS
 from run_cases import finish
 
 from harness.llm.cache import CallCache
 from harness.records import Cost
 from harness.store import Store
+from harness.train.tiny import Tiny, tiny_base
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -244,6 +246,22 @@ def test_tokens_of_both_are_set_against_their_own_time() -> None:
     }
     assert embedded.line(one) == "server 200 tokens/s (400 in 2.0 s), transformers 80 tokens/s (320 in 4.0 s): 2.50×"
     assert embedded.report([one])[0].endswith("times those of transformers.generate: 2.50 (2.50–2.50)")
+
+
+def test_generate_answers_every_prompt_as_often_as_the_server_and_up_to_the_end_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real `generate` with a model of a few thousand parameters in place of the embedded one."""
+    base = tiny_base([f"{text}\n" for text in TEXTS], Tiny(320, width=32, layers=2, heads=2, context=2048), seed=0)
+    monkeypatch.setattr("harness.train.causal_base.load_base", lambda _: base)
+    embedded, callers = module("embedded"), module("callers")
+    callers.write_items(tmp_path)
+    (tmp_path / embedded.TEXTS).write_text('["Who wrote Emma ?", ""]')
+    found = embedded.transformers(callers.Job("embedded", 2, embedded.SAMPLES, 1, str(tmp_path)))
+    assert found["answers"] == 2 * embedded.SAMPLES
+    assert found["tokens"]["server"] == len(base.tokenizer("Who wrote Emma ?")["input_ids"])
+    assert found["tokens"]["transformers"] > 0
+    assert found["wall"] > 0
 
 
 def test_the_options_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
