@@ -1,7 +1,7 @@
 """A reviewer's decisions as a CSV file for a spreadsheet, and back.
 
-A cell that a spreadsheet would take for a formula gets an apostrophe in front when it is written and loses it when it is
-read. A file is checked as a whole before anything of it is kept.
+A cell that a spreadsheet would take for a formula gets an apostrophe in front when it is written and loses it when it
+is read. A file is checked as a whole before anything of it is kept.
 """
 
 from __future__ import annotations

@@ -95,8 +95,9 @@ class Item:
 class Sampled:
     """The sample of a run, the same for all reviewers; items in the order in which they are shown.
 
-    `asked` is the number of rows that was asked for, `rated` the mean rating of all accepted rows by `rater`, "" where no filter scored most of them. `bar` is the
-    judge's, `noun` what an item is called, `labels` with their descriptions; `answers`: the task is to answer in text.
+    `asked` is the number of rows that was asked for; `rated` the mean rating of all accepted rows by `rater`, "" where
+    no filter scored most of them. `bar` is the judge's, `noun` what an item is called, `labels` with their
+    descriptions; `answers`: the task is to answer in text.
     """
 
     run: str
@@ -216,16 +217,19 @@ def _sides(accepted: list[Row], dropped: list[Row], size: int) -> list[tuple[lis
 
 
 def _strata(rows: Sequence[Row], quota: int, bar: float) -> list[tuple[Key, list[Row], int]]:
-    """(key, rows, how many to draw) of each stratum, as finely cut as the quota allows."""
-    for level in LEVELS:
-        groups: defaultdict[Key, list[Row]] = defaultdict(list)
-        for row in rows if quota else ():
-            groups[_key(row, level, bar)].append(row)
-        if sum(min(LEAST, len(members)) for members in groups.values()) <= quota or not level:
-            break
-    sizes = {key: len(members) for key, members in sorted(groups.items())}
-    shares = allot(sizes, quota)
-    return [(key, groups[key], shares[key]) for key in sizes]
+    """(key, rows, how many to draw) of each stratum, as finely cut as the quota allows; none where it is 0."""
+    cuts = (_grouped(rows if quota else (), level, bar) for level in LEVELS)
+    enough = (groups for groups in cuts if sum(min(LEAST, len(own)) for own in groups.values()) <= quota)
+    groups = next(enough, None) or _grouped(rows if quota else (), LEVELS[-1], bar)
+    shares = allot({key: len(own) for key, own in sorted(groups.items())}, quota)
+    return [(key, groups[key], share) for key, share in shares.items()]
+
+
+def _grouped(rows: Sequence[Row], level: Sequence[str], bar: float) -> dict[Key, list[Row]]:
+    groups: defaultdict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[_key(row, level, bar)].append(row)
+    return groups
 
 
 def allot(sizes: Mapping[Key, int], quota: int) -> dict[Key, int]:

@@ -39,7 +39,7 @@ def make_made(store: Store, rows: int = 300, *, graded: bool = False, answers: b
     low (or kept, where the judge is not trusted). `text` is put into every text."""
     generator = random.Random(rows)
     report = make_run_report(**({"spec": make_spec(task=ANSWERS).model_dump(mode="json")} if answers else {}))
-    cells = [row for row in report.rounds[0].funnel]
+    cells = report.rounds[0].funnel
     labels = list(ANSWERS["labels"] if answers else ("ALPHA", "BETA", "GAMMA"))
     candidates: list[Candidate] = []
     verdicts: list[Verdict] = []
@@ -118,9 +118,7 @@ def _kept(
         write_lines(folder / "accepted.jsonl", Example, accepted)
 
     parents = {f"wave {number}": ident for number, ident in enumerate(waves)}
-    sieved = store.once(
-        "verdicts", 1, sieve, inputs={"kept": [one.content for one in accepted]}, parents=parents
-    )
+    sieved = store.once("verdicts", 1, sieve, inputs={"kept": [one.content for one in accepted]}, parents=parents)
     dataset = store.once(
         "dataset", 1, lambda folder: (folder / "README.md").write_text("# rows"), inputs={},
         parents={"verdicts": sieved.id},
@@ -134,6 +132,4 @@ def _kept(
 
 def truthful(sample: Sampled, right: frozenset[str], items: int | None = None) -> list[Review]:
     """The reviews of somebody who is never wrong, of the first `items` rows."""
-    return [
-        Review(item.shown.id, "accept" if item.shown.id in right else "reject") for item in sample.items[:items]
-    ]
+    return [Review(item.shown.id, "accept" if item.shown.id in right else "reject") for item in sample.items[:items]]

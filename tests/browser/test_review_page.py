@@ -56,7 +56,7 @@ async def opened(address: str, size: tuple[int, int] = DESK) -> AsyncGenerator[P
 async def at(page: Page, row: int, done: int) -> None:
     """Until the page shows this row and so many decided ones."""
     await page.wait(
-        f"document.querySelector('#place').textContent === 'Row {row} of 12' "
+        f"document.querySelector('#place')?.textContent === 'Row {row} of 12' "
         f"&& document.querySelector('#count').textContent === '{done} of 12 decided'",
         patience_s=10,
     )
@@ -127,7 +127,9 @@ def test_texts_are_shown_as_they_are_and_do_nothing(desk: Desk) -> None:
             text = await page.ask("document.querySelector('#text').textContent")
             before = await page.ask("[Boolean(window.alerted), broken.length, document.images.length]")
             # What would happen if markup did get in.
-            await page.ask("document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"alerted=1\">')")
+            await page.ask(
+                "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"alerted=1\">')"
+            )
             await page.wait("broken.length > 0", patience_s=10)
             return text, before, await page.ask("[Boolean(window.alerted), broken[0]]")
 

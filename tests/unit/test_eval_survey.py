@@ -120,9 +120,7 @@ def test_a_good_model_narrows_the_interval_and_a_useless_one_hardly_widens_it() 
     for sharp, most in ((0.8, 0.7), (0.0, 1.15)):
         world = World(5, sharp)
         both = [world.powered(world.draw()) for _ in range(100)]
-        widths = [
-            (one.score.high - one.score.low) / (one.labels_alone.high - one.labels_alone.low) for one in both
-        ]
+        widths = [(one.score.high - one.score.low) / (one.labels_alone.high - one.labels_alone.low) for one in both]
         assert np.mean(widths) < most
 
 

@@ -15,10 +15,10 @@ import pytest
 from review_cases import Made, make_made, truthful
 
 from harness import Run, cli, reviewcli
+from harness.reviewrows import rows_of
 from harness.reviews import Desk, Review
 from harness.reviewserver import ReviewServer
 from harness.reviewsummary import summarise, summary_lines
-from harness.reviewrows import rows_of
 from harness.store import Store
 
 
@@ -56,7 +56,9 @@ def typed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def shares(made: Made) -> tuple[float, float]:
     """The share of right rows among the accepted and among the dropped, of the whole run."""
     rows = rows_of(made.report, made.store)
-    sides = [[row.shown.id in made.right for row in rows if (row.outcome == "dropped") is side] for side in (False, True)]
+    sides = [
+        [row.shown.id in made.right for row in rows if (row.outcome == "dropped") is side] for side in (False, True)
+    ]
     return sum(sides[0]) / len(sides[0]), sum(sides[1]) / len(sides[1])
 
 
