@@ -164,7 +164,8 @@ def _checked(labels: Sequence[float], strata: Sequence[int], design: Strata) -> 
     if not np.all((values >= 0) & (values <= 1)):
         raise ValueError(f"labels must lie from 0 to 1, there are {float(values.min())!r} to {float(values.max())!r}")
     if len(groups) and not (groups.min() >= 0 and groups.max() < len(design.sizes)):
-        raise ValueError(f"strata {int(groups.min())!r} to {int(groups.max())!r}; there are 0 to {len(design.sizes) - 1}")
+        last = len(design.sizes) - 1
+        raise ValueError(f"strata {int(groups.min())!r} to {int(groups.max())!r}; there are 0 to {last}")
     counts = np.bincount(groups, minlength=len(design.sizes))
     if np.any(counts > design.drawn):
         raise ValueError(f"{counts.tolist()!r} labels by stratum, but only {list(design.drawn)!r} items were drawn")

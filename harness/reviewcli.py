@@ -71,11 +71,11 @@ def _serve(desk: Desk, reviewer: str, port: int, *, show: bool) -> None:
     from harness.reviewserver import ReviewServer
 
     with ReviewServer(desk, reviewer, port) as server:
-        print(f"review as {reviewer}: {server.url}")
-        print("Ctrl-C ends it; every decision is on disk, and the same command goes on from there.", flush=True)
-        if show and _has_screen():
-            webbrowser.open(server.url)
         try:
+            print(f"review as {reviewer}: {server.url}")
+            print("Ctrl-C ends it; every decision is on disk, and the same command goes on from there.", flush=True)
+            if show and _has_screen():
+                webbrowser.open(server.url)
             server.serve_forever()
         except KeyboardInterrupt:
             done = len(desk.decided(reviewer))

@@ -131,12 +131,7 @@ def _whole(one: Review) -> str:
 def summary_lines(found: Summary) -> list[str]:
     """Sentences for the terminal, one figure each."""
     sample = found.sample
-    counts = [
-        (sum(one.drawn for one in sample.strata if one.accepted is side),
-         sum(one.size for one in sample.strata if one.accepted is side))
-        for side in (True, False)
-    ]  # fmt: skip
-    (kept, of_kept), (gone, of_gone) = counts
+    (kept, of_kept), (gone, of_gone) = (_counts(sample, accepted=side) for side in (True, False))
     lines = [
         f"{sample.name} ({sample.run}): a sample of {kept} of {of_kept:,} accepted and {gone} of {of_gone:,} dropped "
         f"rows, seed {sample.seed}, in {len(sample.strata)} strata"
@@ -151,11 +146,19 @@ def summary_lines(found: Summary) -> list[str]:
     return lines if found.opinions else [*lines, "nobody has decided anything yet"]
 
 
+def _counts(sample: Sampled, *, accepted: bool) -> tuple[int, int]:
+    """Rows drawn, and rows there are, of one side."""
+    own = [one for one in sample.strata if one.accepted is accepted]
+    return sum(one.drawn for one in own), sum(one.size for one in own)
+
+
 def _opinion_lines(one: Opinion, sample: Sampled) -> list[str]:
+    of_kept, of_gone = (_counts(sample, accepted=side)[1] for side in (True, False))
     words = ", ".join(f"{one.words.get(word, 0)} {word}" for word in DECIDED)
     lines = [
         f"{one.reviewer}: {sum(one.words.values())} of {len(sample.items)} rows decided ({words})",
-        f"  precision of the accepted set: {interval(one.precision)}, n = {one.precision.n}{_note(one.precision)}",
+        f"  precision of the accepted set: {interval(one.precision)}, n = {one.precision.n} of {of_kept:,}"
+        f"{_note(one.precision)}",
     ]
     if one.powered is not None:
         score = one.powered.score
@@ -164,7 +167,9 @@ def _opinion_lines(one: Opinion, sample: Sampled) -> list[str]:
             f"{_note(score)}"
         )
     by = "; ".join(f"{name or 'no filter'} {right} of {n}" for name, (right, n) in one.dropped_right.items())
-    lines.append(f"  right among the dropped: {interval(one.lost)}, n = {one.lost.n}{f' ({by})' if by else ''}")
+    lines.append(
+        f"  right among the dropped: {interval(one.lost)}, n = {one.lost.n} of {of_gone:,}{f' ({by})' if by else ''}"
+    )
     if one.judge.n:
         lines.append(f"  the judge with {one.reviewer}: κ {interval(one.judge, 'number')}, n = {one.judge.n}")
     return lines

@@ -218,6 +218,10 @@ def test_another_answer_is_typed_in(tmp_path: Path) -> None:
             await page.write("42")
             await page.press("Enter")
             await at(page, 2, 1)
+            # On a phone there may be no Enter.
+            await page.ask("document.querySelector('#other').value = 'forty-two'")
+            await page.ask("document.querySelector('#relabel').click()")
+            await at(page, 3, 2)
             return shown
 
     with serving(desk) as server:
@@ -225,6 +229,7 @@ def test_another_answer_is_typed_in(tmp_path: Path) -> None:
     row = desk.sample.items[0].shown
     assert all(text in shown for text in (row.text, row.answer, row.context))
     assert desk.read("ana")[row.id].said == ("relabel", "42", "")
+    assert desk.read("ana")[desk.sample.items[1].shown.id].said == ("relabel", "forty-two", "")
 
 
 def test_labels_beyond_nine_are_chosen_from_a_list(desk: Desk) -> None:

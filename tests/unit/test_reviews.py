@@ -157,7 +157,7 @@ def test_nobody_has_begun_is_no_error(made: Made) -> None:
 
 def test_a_file_that_cannot_be_written_is_an_error_that_says_so(made: Made, desk: Desk) -> None:
     lines(desk).mkdir()
-    with pytest.raises(StoreError, match="cannot write the reviews in .* What was saved before is safe"):
+    with pytest.raises(StoreError, match=r"cannot write the reviews in .* What was saved before is safe"):
         desk.add("ana", truthful(desk.sample, made.right, 1))
     with pytest.raises(StoreError, match="cannot read the reviews in"):
         desk.read("ana")

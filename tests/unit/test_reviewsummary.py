@@ -169,7 +169,7 @@ def test_the_commands(made: Made, typed: Typed, tmp_path: Path) -> None:
     assert "ana.csv: 40 new decisions of ana, 0 changed, 0 as before, 0 rows left empty" in done.out
     assert re.search(r"a sample of 28 of \d+ accepted and 12 of \d+ dropped rows, seed 0", done.out)
     assert "ana: 40 of 40 rows decided (40 accept, 0 reject, 0 relabel)" in done.out
-    assert re.search(r"precision of the accepted set: 100\.0.% \(\d\d\.\d to 100\.0\), n = 28", done.out)
+    assert re.search(r"precision of the accepted set: 100\.0.% \(\d\d\.\d to 100\.0\), n = 28 of \d+", done.out)
 
 
 def test_a_bad_command_is_one_paragraph(made: Made, typed: Typed, tmp_path: Path) -> None:
