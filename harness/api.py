@@ -117,6 +117,16 @@ class Run:
     def ambiguous(self) -> pd.DataFrame:
         return frames.ambiguous(self.report)
 
+    def dynamics(self) -> pd.DataFrame:
+        return frames.dynamics(self.report)
+
+    def ablation(self) -> pd.DataFrame:
+        """What `harness ablate` found: a row per filter; empty where it was not asked."""
+        from harness.ablationreport import ablation_of
+
+        found = ablation_of(self.store, self.report.id, self.report.seed)
+        return frames.ablation(found)
+
     def drops(self) -> pd.DataFrame:
         return frames.drops(self.report)
 

@@ -1,4 +1,4 @@
-"""`harness`: init · validate · plan · run · compare · collapse · show · report · review · export · track ·
+"""`harness`: init · validate · plan · run · compare · collapse · ablate · show · report · review · export · track ·
 register: what people type at.
 
 `harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`, `harness review` in `reviewcli.py`.
@@ -194,6 +194,29 @@ def export(
     opened = Store.existing(store)
     folder = write(read_run(opened, ident), opened, arm, to, merge=merge, gguf=gguf, base=base)
     print(f"{arm} of {ident}: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))})")
+
+
+@app.command()
+def ablate(file: File, overrides: Overrides = None) -> None:
+    """Switch off the filters of a finished run one at a time and retrain: what was each worth? Makes no call."""
+    from harness.ablation import ablate as measure
+    from harness.ablationwords import ablation_lines, ablation_table
+    from harness.deliver import deliver_report
+    from harness.loop import read_run
+    from harness.specfile import base_folder, load
+    from harness.store import Store
+    from harness.terminal import print_table, watching
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    spec = load(file, overrides or ())
+    with watching() as progress:
+        found = measure(spec, base_folder(file), progress)
+    table = ablation_table(found)
+    print_table(table.title, table.columns, table.rows)
+    for line in ablation_lines(found):
+        print(printable(line))
+    store = Store(spec.runtime.store)
+    print(f"report: {deliver_report(read_run(store, found.run), store, again=True)}")
 
 
 @app.command()

@@ -31,9 +31,10 @@ def deliver_report(report: RunReport, store: Store, *, again: bool = False) -> P
     folder = report_folder(store, report.id)
     page = folder / "report.html"
     if again or not page.exists():
+        from harness.ablationreport import ablation_of
         from harness.report import write_report
 
-        return write_report(report, folder)
+        return write_report(report, folder, ablation_of(store, report.id, report.seed))
     return page
 
 

@@ -23,7 +23,7 @@ from harness.canvas import (
 )
 from harness.collapsefigures import courses_figure
 from harness.progress import OTHER
-from harness.records import Estimate, EvalReport, SliceScore
+from harness.records import Estimate, EvalReport, Origin, SliceScore
 from harness.reports import FunnelRow, RoundReport, RunReport
 from harness.scorewords import named_scores
 
@@ -43,7 +43,8 @@ ARM_COLOURS = {
 def all_figures(report: RunReport) -> dict[str, bytes]:
     """Name → PNG of every picture for which the report holds data, in the order of the page.
 
-    Names: `arms`, `gap`, `controls`, `slices`, `confusion`, `funnel`, `coverage`, `collapse`, `cost`.
+    Names: `arms`, `gap`, `controls`, `slices`, `confusion`, `funnel`, `coverage`,
+    `dynamics`, `collapse`, `cost`.
     """
     drawings: dict[str, Callable[[RunReport], bytes | None]] = {
         "arms": arms,
@@ -53,6 +54,7 @@ def all_figures(report: RunReport) -> dict[str, bytes]:
         "confusion": confusion,
         "funnel": funnel,
         "coverage": coverage,
+        "dynamics": dynamics,
         "collapse": lambda report: report.collapse and courses_figure(report.collapse.probe, first=1),
         "cost": cost,
     }
@@ -213,6 +215,32 @@ def coverage(report: RunReport) -> bytes | None:
             texts = [[str(done) if wide else f"{done} / {plan}" for done, plan in row] for row in counts]
             heat(axes, [[float(done) for done, _ in row] for row in counts], texts, labels, values)
             axes.set_title(f"label × {dimension}: accepted{'' if wide else ' / planned'}" if dimension else "accepted")
+    return png.getvalue()
+
+
+def dynamics(report: RunReport) -> bytes | None:
+    """The training rows of the delivered student, by how sure it became of them and how unsteadily."""
+    found = report.dynamics
+    if found is None or not found.rows:
+        return None
+    with canvas(3.6) as (figure, png):
+        axes = figure.subplots()
+        for origin, colour, size in ((Origin.SYNTHETIC, BLUE, 9), (Origin.REAL, VERMILLION, 14)):
+            own = [row for row in found.rows if row.origin is origin]
+            axes.scatter(
+                [row.variability for row in own],
+                [row.confidence for row in own],
+                s=size,
+                color=colour,
+                marker="o" if origin is Origin.SYNTHETIC else "^",
+                alpha=0.55,
+                linewidths=0,
+                label=f"{origin} ({len(own):,})",
+            )
+        axes.set_xlabel("variability of p(its label)")
+        axes.set_ylabel("confidence: mean p(its label)")
+        axes.set_ylim(-0.03, 1.03)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1.03), fontsize=9)
     return png.getvalue()
 
 

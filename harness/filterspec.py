@@ -78,6 +78,12 @@ class LeakageFilter(Section):
     """Embedding cosine to a held-out text that drops a candidate."""
 
 
+class QuotaFilter(Section):
+    enabled: bool = True
+    """Keep exactly `generate.accepted_per_round` rows a round of those that passed all other filters, shared out over
+    the matrix as planned. Off, all of them are used."""
+
+
 class Filters(Section):
     format: FormatFilter = FormatFilter()
     duplicates: DuplicateFilter = DuplicateFilter()
@@ -85,3 +91,4 @@ class Filters(Section):
     consistency: ConsistencyFilter = ConsistencyFilter()
     difficulty: DifficultyFilter = DifficultyFilter()
     judge: JudgeFilter = JudgeFilter()
+    quota: QuotaFilter = QuotaFilter()

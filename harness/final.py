@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from eval.joint import joint_slices
 from eval.slices import slice_changes, slice_members
 from harness.answerjudge import judge_answers
+from harness.arms import Material, rows_of
 from harness.bench import Bench
 from harness.controls import LOOP, ControlRun, equal_rows, side_report
 from harness.diagnosis import diagnose
+from harness.dynamics import Dynamics, read_dynamics
 from harness.failuremodes import failure_modes
 from harness.generate.fitting import placed
 from harness.machine import peak_memory, versions
@@ -119,7 +121,13 @@ async def final_report(
         units=bench.watch.units,
         memory=peak_memory(),
         seed_values=_seed_values(bench),
+        dynamics=_dynamics(bench, material, adapters["mixed"]),
     )
+
+
+def _dynamics(bench: Bench, material: Material, adapter: Artefact) -> Dynamics | None:
+    rows = rows_of("mixed", material, bench.spec.seed)
+    return None if rows is None else read_dynamics(adapter.path, rows, bench.spec.seed)
 
 
 def _seed_values(bench: Bench) -> dict[str, dict[str, int]]:

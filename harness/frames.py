@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from eval.intervals import Pooled
+from harness.ablationreport import Ablation
 from harness.comparewords import verdict_word
 from harness.comparison import Comparison as SuiteComparison
 from harness.comparison import Line
@@ -108,13 +109,14 @@ def funnel(report: RunReport) -> pd.DataFrame:
 
 
 def coverage(report: RunReport) -> pd.DataFrame:
-    """Every pair of values that the matrix allows, over all rounds: candidates planned, generated, accepted, and
-    whether it starved (planned, nothing accepted)."""
+    """Every pair of values that the matrix allows, over all rounds: candidates planned, generated, rows
+    that passed the filters, rows accepted, and whether it starved (planned, nothing passed)."""
     found = coverage_of(report)
     return frame(
         ({**{f"{part}_{name}": text for part, pair in zip(("a", "b"), one.values, strict=True)
              for name, text in zip(("dimension", "value"), pair, strict=True)},
-          "planned": one.planned, "generated": one.generated, "accepted": one.accepted, "starved": one.starved}
+          "planned": one.planned, "generated": one.generated, "passed": one.passed,
+          "accepted": one.accepted, "starved": one.starved}
          for one in (found.pairs if found else ())),
         ["a_dimension", "a_value", "b_dimension", "b_value"],
     )  # fmt: skip
@@ -125,6 +127,23 @@ def ambiguous(report: RunReport) -> pd.DataFrame:
     they said, doubt from 0 to 1."""
     found = report.rounds[-1].ambiguity if report.rounds else None
     return frame((asdict(one) for one in (found.items if found else ())), ["id"])
+
+
+def dynamics(report: RunReport) -> pd.DataFrame:
+    """The training rows of the delivered student (a random part of very many): origin, label, confidence (mean p(its
+    label) over training), variability (its standard deviation)."""
+    return frame((asdict(one) for one in (report.dynamics.rows if report.dynamics else ())), ["id"])
+
+
+def ablation(found: Ablation | None) -> pd.DataFrame:
+    """By filter: what it dropped and relabelled, synthetic rows, score and worth (all filters − without it) on dev."""
+    return frame(
+        ({"filter": one.filter, "dropped": one.dropped, "relabelled": one.relabelled, "rows": one.rows,
+          **_columns("score", one.score), **_columns("worth", one.comparison and one.comparison.difference),
+          "p_holm": one.comparison.p_holm if one.comparison else None, "note": one.note}
+         for one in (found.filters if found else ())),
+        "filter",
+    )  # fmt: skip
 
 
 def drops(report: RunReport) -> pd.DataFrame:

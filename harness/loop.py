@@ -139,17 +139,29 @@ def run(spec: Spec, base: Path, progress: Progress, reopen: str = "") -> RunRepo
     return read_run(store, ident)
 
 
-def _client(spec: Spec, base: Path, store: Store) -> AbstractContextManager[Spender]:
-    """Spending is counted for the run without its budget: who raises the budget goes on, not again from zero."""
+def call_scope(spec: Spec, base: Path) -> str:
+    """What spending is counted for: the run without its budget. Who raises the budget goes on, not again from zero."""
     scope, _ = run_id(spec.model_copy(update={"budget": Budget()}), base)
-    return open_client(spec, store.root, scope=scope)
+    return scope
+
+
+def _client(spec: Spec, base: Path, store: Store) -> AbstractContextManager[Spender]:
+    return open_client(spec, store.root, scope=call_scope(spec, base))
 
 
 async def _closed_loop(
     spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, started: str, reopen: str
 ) -> RunReport:
+    bench = await set_up(spec, base, store, llm, watch, ident, reopen)
+    done, best, stop = await closed_rounds(bench)
+    controls = [await run_control(bench, name, done) for name in spec.evaluate.controls]
+    return await final_report(bench, judged(done, best, stop), best, controls, ident, started, reopen)
+
+
+async def closed_rounds(bench: Bench) -> tuple[list[Round], int, str]:
+    """(the rounds, the best one's place, why it stopped). Of a finished run everything is read from the store."""
+    spec, llm, watch = bench.spec, bench.llm, bench.watch
     mark = _Mark(llm.spent, {})
-    bench = await _set_up(spec, base, store, llm, watch, ident, reopen)
     done: list[Round] = []
     best = 0
     while True:
@@ -161,12 +173,10 @@ async def _closed_loop(
         evidence = evidence_of(done, best, spec, llm.spent)
         done[-1] = replace(done[-1], report=replace(done[-1].report, evidence=evidence))
         if stop:
-            break
-    controls = [await run_control(bench, name, done) for name in spec.evaluate.controls]
-    return await final_report(bench, judged(done, best, stop), best, controls, ident, started, reopen)
+            return done, best, stop
 
 
-async def _set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:
+async def set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watch, ident: str, reopen: str) -> Bench:
     """Real data, embedder, students, labeller and the judge's gate."""
     device = device_of(spec)
     use_threads(spec.runtime.threads)

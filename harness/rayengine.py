@@ -8,9 +8,12 @@ comes back through Ray but how a run ended.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from harness.embed import SentenceEmbedder
@@ -40,8 +43,9 @@ def run_on_ray(jobs: Sequence[Job], work: Work, on_end: OnEnd, *, cluster: Clust
     task = ray.remote(max_calls=1)(make)
     waiting = [anywhere(job, cluster.root) for job in jobs]
     going: dict[Any, Job] = {}
-    with _cancelled(ray, going):
+    with _cancelled(ray, going), interrupts() as check:
         while waiting or going:
+            check()
             while waiting and len(going) < cluster.plan.jobs:
                 job = waiting.pop(0)
                 options = {**needs[job.name].options(), "name": job.name, "max_retries": RETRIES}
@@ -107,6 +111,32 @@ def _fault(ray: Any, done: Any, log: Path) -> str:
             f"{_first_line(error)}); the end of {str(log)!r} may say why. What it finished is in the store: the same "
             "command goes on from there."
         )
+
+
+@contextmanager
+def interrupts() -> Generator[Callable[[], None]]:
+    """A check that raises KeyboardInterrupt after a Ctrl-C: Ray's own loops may swallow what a signal's handler raises.
+
+    Only the main thread may set handlers; elsewhere things stay as they are.
+    """
+    seen: list[int] = []
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        check()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import cast
 
 from eval.slices import AND
+from harness.ablationreport import Ablation
+from harness.ablationwords import ablation_figure, ablation_lines, ablation_table
 from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
-from harness.coverage import coverage_lines, coverage_of
-from harness.figures import all_figures, before_and_after, funnel_totals, paired_slices
+from harness.coverage import coverage_lines, coverage_of, difficulty_by_cell
+from harness.figures import all_figures, before_and_after, funnel_totals, last_funnel, paired_slices
 from harness.judgewords import gate_words, judge_lines, judge_verdict
 from harness.modekinds import cautions, least_of
 from harness.pages import environment, inline, interval, page_folder, percent, points, unbroken
@@ -65,6 +67,7 @@ PICTURES = {
         "Accuracy of mixed on dev, round by round, with and without the part that a control lacks",
         "Each side trains on all rows that it had accepted by then; the comparison at equal rows is in the table.",
     ),
+    "ablation": ("What each filter was worth", "All filters minus without it, on dev; lines show the intervals."),
     "slices": (
         "Accuracy per slice, before and after",
         "On dev, with n. Where many slices exist, those that changed most; the table below has all of them.",
@@ -75,6 +78,11 @@ PICTURES = {
         "How many candidates were left after each stage, and their share of the plan.",
     ),
     "coverage": ("Where the accepted rows lie", "Accepted and planned candidates per combination; darker is more."),
+    "dynamics": (
+        "Training dynamics of mixed",
+        "Each row as training saw it. Top left: easy. Right: ambiguous, most to learn from. Bottom left: hard to "
+        "learn, often mislabelled.",
+    ),
     "collapse": (
         "The frozen probe, round by round",
         "Dotted: where a warning starts. Two rounds in succession beyond it alarm.",
@@ -84,14 +92,17 @@ PICTURES = {
 OUTCOMES = ("kept", "relabelled", "dropped")
 
 
-def write_report(report: RunReport, folder: Path) -> Path:
+def write_report(report: RunReport, folder: Path, ablation: Ablation | None = None) -> Path:
     """Write `report.html`, `report.json` and `figures/*.png` into `folder`; return the page's path.
 
-    The same report gives the same bytes. Raises `StoreError` where the folder cannot be written.
+    `ablation` is what `harness ablate` found of the run, which gets a section of its own. The same report gives the
+    same bytes. Raises `StoreError` where the folder cannot be written.
     """
     report = redacted(report)
     pictures = all_figures(report)
-    page = render(report, pictures)
+    if ablation is not None and (picture := ablation_figure(ablation)) is not None:
+        pictures["ablation"] = picture
+    page = render(report, pictures, ablation)
     advice = f"The run itself is safe; free some space, then make the report again with `harness report {report.id}`."
     with page_folder(folder, pictures, "report", advice):
         write_json(folder / "report.json", RunReport, report)
@@ -99,7 +110,7 @@ def write_report(report: RunReport, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
+def render(report: RunReport, pictures: Mapping[str, bytes], ablation: Ablation | None = None) -> str:
     """The HTML page; `pictures` maps the names of `PICTURES` to PNG bytes."""
     import yaml
 
@@ -122,6 +133,9 @@ def render(report: RunReport, pictures: Mapping[str, bytes]) -> str:
             funnel_totals=funnel_totals,
             drop_reasons=drop_reasons,
             covered=covered,
+            difficulty=difficulty_by_cell(last_funnel(report)),
+            ablation=None if ablation is None else ablation_table(ablation),
+            ablation_lines=() if ablation is None else ablation_lines(ablation),
             covered_lines=coverage_lines(covered) if covered else (),
             slices=paired_slices(*before_and_after(report)),
             control_verdict=control_verdict,

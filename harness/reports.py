@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from eval.collapse import Verdict as Collapse
 from harness.collapsecheck import CollapseCheck
+from harness.dynamics import Dynamics
 from harness.records import (
     Comparison,
     Cost,
@@ -312,7 +313,8 @@ class RunReport:
     answers that it stands on cost, those that an earlier run had paid for included, so that it is the same in whatever
     order runs share a store. `units` is the work done in `seconds`, by kind of stage (see `progress.Watch`), `memory`
     the most bytes that its process held; both are of the process that finished the run. `seed_values` says how many
-    seeds have each value of the matrix, by dimension, labels included."""
+    seeds have each value of the matrix, by dimension, labels included. `dynamics` is the map of the delivered
+    student's training rows."""
 
     id: str
     name: str
@@ -346,3 +348,4 @@ class RunReport:
     units: Mapping[str, int] = field(default_factory=dict[str, int])
     memory: int = 0
     seed_values: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    dynamics: Dynamics | None = None

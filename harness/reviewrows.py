@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 from pydantic import ValidationError
 
 from harness.errors import StoreError
+from harness.filters.quota import QuotaFilter
 from harness.records import Candidate, Decision, Example, Verdict
 from harness.reports import RunReport
 from harness.store import Store, digest, read_lines
@@ -118,7 +119,8 @@ class Sampled:
 
 
 def rows_of(report: RunReport, store: Store) -> list[Row]:
-    """All candidates that the delivered data set was sieved from. Raises `StoreError` where they are gone."""
+    """The candidates that the delivered data set was sieved from, but for those that only the quota left out: nothing
+    was said against them. Raises `StoreError` where they are gone."""
     dataset = report.artefacts.get("dataset", "")
     try:
         sieve = store.manifest(dataset).parents["verdicts"]
@@ -136,7 +138,8 @@ def rows_of(report: RunReport, store: Store) -> list[Row]:
     for verdict in verdicts:
         said[verdict.candidate].append(verdict)
     cells = {row.cell: row.values for each in report.rounds for row in each.funnel}
-    return [_row(one, said[one.id], accepted.get(one.id), cells) for one in candidates]
+    rows = [_row(one, said[one.id], accepted.get(one.id), cells) for one in candidates]
+    return [row for row in rows if row.dropped_by != QuotaFilter.name]
 
 
 def _row(

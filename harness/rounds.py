@@ -22,6 +22,7 @@ from harness.filters.duplicates import calibrate
 from harness.filters.funnel import Sieved, sieve
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
+from harness.generate.yields import yields
 from harness.labelling import CrossTrained, cross_train, labeller
 from harness.llm.client import Llm
 from harness.llm.noted import Noted, read_calls, write_calls
@@ -55,7 +56,8 @@ async def harvest(
     before: Harvest,
     sizes: Sequence[int] | None = None,
 ) -> Harvest:
-    """Generate in waves until the target of this round is reached, the cap is, or the money is gone; then self-train.
+    """Generate in waves until the target of this round is reached, the cap is, or the money is gone; then self-train,
+    and go on where that costs rows.
 
     `sizes` (candidates of each wave) takes the place of target and cap: a control draws what the loop drew, no more and
     no less.
@@ -71,16 +73,24 @@ async def harvest(
         drawn += sum(quota.candidates for quota in quotas)
         now = await _sieve(bench, waves, plans, before.cross)
         if now.out_of_budget:
-            break
-        if sizes is None:
+            quotas = ()
+        elif sizes is None:
             quotas = _missing(plan, now, number + 1, drawn, bench.spec)
         else:
             calls = [size // bench.spec.generate.samples_per_call for size in sizes[number + 1 : number + 2]]
             quotas = spread(plan, sum(calls), bench.spec, len(waves))
-    for _ in range(bench.spec.filters.consistency.passes if bench.fitted and now.sieved.accepted else 0):
-        now = await _sieve(bench, waves, plans, _cross_trained(bench, now))
+        if not quotas:
+            now = await _self_trained(bench, now)
+            if sizes is None and not now.out_of_budget:
+                quotas = _missing(plan, now, number + 1, drawn, bench.spec)
     target = bench.spec.generate.accepted_per_round * plan.round
     return _with_dataset(bench, now, plan.round, "" if sizes is not None else _shortfall(now, target, bench.spec))
+
+
+async def _self_trained(bench: Bench, now: Harvest) -> Harvest:
+    for _ in range(bench.spec.filters.consistency.passes if bench.fitted and now.sieved.accepted else 0):
+        now = await _sieve(bench, now.waves, now.plans, _cross_trained(bench, now))
+    return now
 
 
 def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained | CrossVoters:
@@ -97,8 +107,11 @@ def _cross_trained(bench: Bench, now: Harvest) -> CrossTrained | CrossVoters:
 
 
 async def resieve(bench: Bench, now: Harvest) -> Harvest:
-    """The candidates of a finished harvest through the filters of `bench`'s spec, as a data set of its own."""
-    again = await _sieve(bench, now.waves, now.plans, None)
+    """The candidates of a finished harvest through the filters of `bench`'s spec, as a data set of its own.
+
+    Self-trained students are trained anew on what these filters let through.
+    """
+    again = await _self_trained(bench, await _sieve(bench, now.waves, now.plans, None))
     return _with_dataset(bench, again, now.plans[-1].round, "")
 
 
@@ -113,27 +126,30 @@ def _missing(plan: Plan, now: Harvest, waves: int, drawn: int, spec: Spec) -> tu
 
 
 def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
-    """Quotas for the missing rows by the yield seen so far, in whole calls within `left`, the candidates that the cap
-    still allows; none where it allows no call. Cells that have fewer rows than the plan wants of them come first."""
-    share = max(len(now.sieved.accepted) / max(1, sum(quota.candidates for quota in now.quotas)), 0.05)
+    """Quotas for the missing rows by the yield of each cell so far, in whole calls within `left`, the candidates that
+    the cap still allows; none where it allows no call. Cells that have fewer rows than the plan wants come first."""
+    wanted = _wanted(plan, now, spec)
+    found = yields(now)
+    needed = {quota.cell.id: wanted[quota.cell.id] / found(quota.cell) for quota in plan.quotas}
     per_call = spec.generate.samples_per_call
-    calls = max(1, round(missing / share / per_call))
+    calls = max(1, round(missing * sum(needed.values()) / sum(wanted.values()) / per_call))
     calls = calls if left is None else min(calls, left // per_call)
-    return spread(_wanting(plan, now, spec), calls, spec, len(now.waves))
+    # In thousandths of a candidate: only the proportions count.
+    weighed = (replace(quota, candidates=round(1000 * needed[quota.cell.id])) for quota in plan.quotas)
+    own = tuple(quota for quota in weighed if quota.candidates)
+    return spread(replace(plan, quotas=own), calls, spec, len(now.waves))
 
 
-def _wanting(plan: Plan, now: Harvest, spec: Spec) -> Plan:
-    """The plan with its quotas weighed by the rows that are missing of each cell; as it is where none is."""
+def _wanted(plan: Plan, now: Harvest, spec: Spec) -> dict[str, float]:
+    """Cell → rows that it lacks of its share of the plan; the whole share of each where none lacks any."""
     cell_of = {one.id: one.cell for one in now.candidates if one.round == plan.round}
     have = Counter(cell_of[row.id] for row in now.sieved.accepted if row.id in cell_of)
-    wanted = spec.generate.accepted_per_round / plan.candidates
-    # In thousandths of a row: only the proportions count.
-    missing = [
-        replace(quota, candidates=round(1000 * max(0.0, wanted * quota.candidates - have[quota.cell.id])))
-        for quota in plan.quotas
-    ]
-    left = tuple(quota for quota in missing if quota.candidates)
-    return replace(plan, quotas=left) if left else plan
+    share = spec.generate.accepted_per_round / plan.candidates
+    lacking = {quota.cell.id: max(0.0, share * quota.candidates - have[quota.cell.id]) for quota in plan.quotas}
+    # Less than a thousandth of a row is what division leaves, not a row that is missing.
+    if max(lacking.values()) < 1e-3:
+        return {quota.cell.id: share * quota.candidates for quota in plan.quotas}
+    return lacking
 
 
 def spread(plan: Plan, calls: int, spec: Spec, waves: int) -> tuple[Quota, ...]:
@@ -306,6 +322,7 @@ def _context(
     bench: Bench, llm: Llm, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
 ) -> Context:
     by_wave = [wave.candidates for wave in waves]
+    planned = {(plan.round, quota.cell.id): quota.candidates for plan in plans for quota in plan.quotas}
     says: Labeller | None = None
     votes: Votes | None = None
     difficulty: NDArray[np.float64] | None = None
@@ -330,6 +347,7 @@ def _context(
         llm=llm,
         gate=bench.gate,
         surplus={plan.round: plan.surplus for plan in plans if plan.surplus},
+        planned=planned,
     )
 
 

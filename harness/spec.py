@@ -219,9 +219,10 @@ class Sampling(Section):
 
 class Generate(Section):
     accepted_per_round: PositiveInt = 240
-    """Target: at least so many rows have to pass all filters per round; those beyond it are used too."""
+    """Target: so many rows a round, counted after all filters; those beyond it are used too where `filters.quota` is
+    off."""
     over_generation: Annotated[float, Field(ge=1, le=20)] = 3.0
-    """Candidates drawn per wanted row in the first wave; later waves use the measured yield."""
+    """Candidates drawn per wanted row in a round's first wave; later waves use the yield measured in each cell."""
     max_waves: PositiveInt = 3
     """Attempt cap per round: after so many waves the round goes on with what it has and says why."""
     max_candidates: PositiveInt | None = None

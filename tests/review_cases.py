@@ -34,9 +34,12 @@ class Made:
         return open_desk(self.report, self.store, items, seed)
 
 
-def make_made(store: Store, rows: int = 300, *, graded: bool = False, answers: bool = False, text: str = "") -> Made:
+def make_made(
+    store: Store, rows: int = 300, *, graded: bool = False, answers: bool = False, text: str = "", beyond: int = 0
+) -> Made:
     """Of ten candidates six are kept, one is relabelled, one goes for its label, one as a duplicate, one is graded too
-    low (or kept, where the judge is not trusted). `text` is put into every text."""
+    low (or kept, where the judge is not trusted). `text` is put into every text. The quota leaves out the last
+    `beyond` that came so far."""
     generator = random.Random(rows)
     report = make_run_report(**({"spec": make_spec(task=ANSWERS).model_dump(mode="json")} if answers else {}))
     cells = report.rounds[0].funnel
@@ -62,6 +65,8 @@ def make_made(store: Store, rows: int = 300, *, graded: bool = False, answers: b
         if good := generator.random() < (0.85 if number % 10 < 7 else 0.3):
             right.add(ident)
         own, final = _judged(example, labels, number % 10, _score(generator, good), graded=graded)
+        if final and number >= rows - beyond:
+            own, final = [*own, Verdict(ident, "quota", 1, Decision.DROP, "beyond the target")], None
         verdicts += own
         accepted += [final] if final else []
     return Made(store, _kept(store, report, candidates, verdicts, accepted), frozenset(right))

@@ -1,4 +1,5 @@
-"""The filters, in the order in which candidates meet them: cheap ones first, the one that costs money last.
+"""The filters, in the order in which candidates meet them: cheap ones first, then the one that costs
+money, and last the one that counts what is left.
 
 To add one: a file beside these, a line in `TABLE`, a section in `spec.Filters`, a test.
 """
@@ -12,6 +13,7 @@ from harness.filters.duplicates import DuplicateFilter
 from harness.filters.format import FormatFilter
 from harness.filters.judge import JudgeFilter
 from harness.filters.leakage import LeakageFilter
+from harness.filters.quota import QuotaFilter
 from harness.filterspec import Filters
 
 TABLE: tuple[Filter, ...] = (
@@ -21,6 +23,7 @@ TABLE: tuple[Filter, ...] = (
     DuplicateFilter(),
     LeakageFilter(),
     JudgeFilter(),
+    QuotaFilter(),
 )
 
 

@@ -47,7 +47,8 @@ class Context:
 
     `candidates` are all candidates of the run so far, oldest first. `difficulty` is p(label) under the current
     student, candidates × labels. `votes` takes the place of `labeller` and `difficulty` where the task is to answer in
-    text. `surplus` is `Plan.surplus` by round. `notes` takes sentences that the person should see.
+    text. `surplus` is `Plan.surplus` by round, `planned` the plan's candidates by round and cell. `notes` takes
+    sentences that the person should see.
     """
 
     spec: Spec
@@ -61,18 +62,20 @@ class Context:
     gate: GateReport | None
     votes: Votes | None = None
     surplus: Mapping[int, Mapping[str, float]] = field(default_factory=dict[int, Mapping[str, float]])
+    planned: Mapping[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     notes: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a candidate stands when a filter sees it: its row in the context, its label and its answer so far ("" where
-    the task is to give a label)."""
+    the task is to give a label). `grade` is the score of a judge that passed its gate."""
 
     row: int
     candidate: Candidate
     label: str
     answer: str = ""
+    grade: float | None = None
 
     def agrees(self, label: str, answer: str) -> bool:
         """Whether a twin with this label and answer teaches the same."""

@@ -12,6 +12,8 @@ from harness.filters.base import Context, Stamp, Standing
 from harness.records import Verdict
 from harness.reports import FilterWorth
 
+TOO_HARD, TOO_EASY = "too hard", "too easy"
+
 
 class DifficultyFilter:
     name = "difficulty"
@@ -27,9 +29,9 @@ class DifficultyFilter:
         verdicts: list[Verdict] = []
         for item, score in zip(standing, scores, strict=True):
             if score < band.low:
-                verdicts.append(stamp.drop(item.candidate, "too hard", score))
+                verdicts.append(stamp.drop(item.candidate, TOO_HARD, score))
             elif score > band.high:
-                verdicts.append(stamp.drop(item.candidate, "too easy", score))
+                verdicts.append(stamp.drop(item.candidate, TOO_EASY, score))
             elif item.candidate.id in spare:
                 verdicts.append(stamp.drop(item.candidate, "easier than the rest of its label", score))
             else:

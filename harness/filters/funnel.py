@@ -16,6 +16,7 @@ from harness.records import Candidate, Decision, Example, ParseFailure, Quota, V
 from harness.reports import FunnelRow
 
 OnFilter = Callable[[str, int], None]
+JUDGE = "judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,12 @@ async def sieve(filters: Sequence[Filter], context: Context, on_filter: OnFilter
         )
         gone |= {verdict.candidate: item.name for verdict in own if verdict.decision is Decision.DROP}
         standing = [
-            Standing(one.row, one.candidate, verdict.label or one.label, verdict.answer or one.answer)
+            replace(
+                one,
+                label=verdict.label or one.label,
+                answer=verdict.answer or one.answer,
+                grade=verdict.score if item.name == JUDGE and verdict.decision is Decision.KEEP else one.grade,
+            )
             for one, verdict in zip(standing, own, strict=True)
             if verdict.decision is not Decision.DROP
         ]

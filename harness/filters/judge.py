@@ -27,6 +27,7 @@ from harness.store import digest
 
 RUBRIC = ("relevance", "correctness", "adherence")
 RETEST_SHARE = 0.3
+NO_BUDGET = "not graded: the budget ended"
 SYSTEM = """\
 Grade a {{ noun | lower }} from 1 (bad) to 5 (good) for relevance (a real person could have written it), correctness \
 (it fits its description) and adherence (well formed, one {{ noun | lower }}, nothing else). Text between <item> and \
@@ -99,7 +100,7 @@ async def grade_within_budget(
             try:
                 grades.extend(await grade([item], llm, spec, sample=sample))
             except BudgetError:
-                grades.append(Grade(None, "not graded: the budget ended"))
+                grades.append(Grade(None, NO_BUDGET))
         return grades
 
 

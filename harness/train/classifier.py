@@ -49,10 +49,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean training loss (nats) per `BLOCK` steps, and the steps done."""
+    """Mean training loss (nats) per `BLOCK` steps, the steps done, and p(its label) of each row at each visit."""
 
     losses: tuple[float, ...]
     steps: int
+    seen: tuple[tuple[float, ...], ...]
 
 
 class Student:
@@ -166,9 +167,11 @@ def _fit(
     train_only_adapters(student.upper)
     losses: list[float] = []
     curve: list[float] = []
+    seen: list[list[float]] = [[] for _ in rows]
     for step, batch in enumerate(_batches(len(states), recipe, seed), start=1):
         vectors = pooled(student.upper, [states[index] for index in batch])
-        each = loss_of(student.head(vectors), targets[batch])
+        logits = student.head(vectors)
+        each = loss_of(logits, targets[batch])
         loss = (each * weights[batch]).sum() / weights[batch].sum()
         optimiser.zero_grad()
         loss.backward()
@@ -176,13 +179,16 @@ def _fit(
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
+        chances = torch.softmax(logits.detach().float(), -1).gather(1, targets[batch][:, None])[:, 0]
+        for index, chance in zip(batch, chances.tolist(), strict=True):
+            seen[index].append(chance)
         if on_step:
             on_step(step, recipe.steps)
         if step % BLOCK == 0:
             curve.append(float(np.mean(losses[-BLOCK:])))
             if recipe.early_stop and is_flat(curve):
                 break
-    return Curve(tuple(curve), len(losses))
+    return Curve(tuple(curve), len(losses), tuple(map(tuple, seen)))
 
 
 def is_flat(curve: Sequence[float]) -> bool:

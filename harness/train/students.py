@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.dynamics import dynamics_of, write_dynamics
 from harness.embed import Embedder, model_folder
 from harness.errors import DataError
 from harness.generate.prompts import render
@@ -24,7 +25,7 @@ from harness.store import Artefact, Store, digest, file_digest, read_lines, writ
 if TYPE_CHECKING:
     from harness.train.encoder import Encoder
 
-TRAIN_VERSION = 4
+TRAIN_VERSION = 5
 PREDICT_VERSION = 4
 PREDICTIONS = "predictions.jsonl"
 
@@ -121,6 +122,7 @@ class Students:
                     on_step=lambda _step, _steps: advance(1),
                 )
             student.save(folder, self._base_name)
+            write_dynamics(folder, [dynamics_of(seen) for seen in curve.seen])
             self._card(folder, arm, rows, seed, curve.steps)
 
         return self._store.once("adapter", TRAIN_VERSION, build, inputs=inputs, parents=parents, seed=seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -42,6 +43,9 @@ def run(options: argparse.Namespace) -> int:
     names = options.contenders.split(",")
     if unknown := [name for name in names if name not in CONTENDERS]:
         print(f"scripts/bench duplicates: {unknown!r} unknown; choose from {', '.join(CONTENDERS)}", file=sys.stderr)
+        return 2
+    if "semhash" in names and importlib.util.find_spec("semhash") is None:
+        print("scripts/bench duplicates: semhash is not installed: `.venv/bin/pip install semhash`", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         base = embedded(options.store or Path(folder))
@@ -116,6 +120,17 @@ def faiss_flat(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _at_threshold(vectors, [(rows[rows < found], found[rows < found])])
 
 
+def semhash(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that semhash drops, each with the row that it is a duplicate of; it is no requirement of this project and
+    has to be installed for the comparison."""
+    SemHash: Any = importlib.import_module("semhash").SemHash  # noqa: N806
+    # The encoder would only be asked for texts that come later.
+    found = SemHash.from_embeddings(vectors, [str(row) for row in range(len(vectors))], model=None)
+    dropped = found.self_deduplicate(threshold=THRESHOLD).filtered
+    pairs = np.array([(int(one.duplicate_of), int(one.record)) for one in dropped], dtype=np.int64).reshape(-1, 2)
+    return pairs.T[0], pairs.T[1]
+
+
 def index(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows to be dropped, each with the row that stands for it, as the duplicates filter finds them."""
     from harness.neighbours import Walk
@@ -148,6 +163,7 @@ CONTENDERS: Mapping[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] 
     OURS: ours,
     THEIRS: blocked,
     "faiss": faiss_flat,
+    "semhash": semhash,
     "walk": walk,
     "index": index,
 }

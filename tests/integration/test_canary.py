@@ -61,6 +61,7 @@ filters:
   duplicates: {threshold: 0.999}
   leakage: {threshold: 0.999}
   judge: {gate_items: 30}
+  quota: {enabled: false}
 train: {steps: 12, batch_size: 16}
 evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw], probe: {items: 50}}
 feedback: {policies: [quotas, contrast, shots, critic, relabel, surplus]}

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.ablationreport import ablation_of
+from harness.filters import TABLE
 from harness.loop import read_run
 from harness.modekinds import KINDS
 from harness.packaged import read_trec
@@ -158,6 +160,43 @@ def test_two_rounds_run_and_every_arm_is_scored(finished: Path) -> None:
     assert all(sum(sum(row.values()) for row in scored.confusion.values()) == 120 for scored in report.test.values())
     assert report.cost.calls > 0
     assert report.cost.usd == 0
+
+
+def test_each_filter_off_in_turn_on_the_same_candidates_and_without_a_call(finished: Path) -> None:
+    report, before = report_of(finished), calls(finished)
+    said = harness(finished, "ablate", "slice.yaml")
+    assert said.returncode == 0, said.stderr
+    assert calls(finished) == before
+    found = ablation_of(Store(finished / "runs"), report.id, report.seed)
+    assert found is not None
+    assert [one.filter for one in found.filters] == [item.name for item in TABLE if item.name != "leakage"]
+    assert found.candidates == sum(each.parsed for each in report.rounds)
+    by_name = {one.filter: one for one in found.filters}
+    # The judge of this run was refused, so nothing changes without it and nothing is trained for it.
+    assert (by_name["judge"].dropped, by_name["judge"].comparison) == (0, None)
+    assert by_name["judge"].note == "the same rows come through without it"
+    without = by_name["consistency"]
+    assert without.dropped + without.relabelled > 0
+    assert without.comparison is not None
+    assert without.comparison.difference.n == 90
+    assert without.comparison.p_holm is not None
+    assert "difficulty abstains too" in without.note
+    assert by_name["quota"].rows > found.rows
+    page = (finished / "runs" / "reports" / report.id / "report.html").read_text("utf-8")
+    assert "What was each filter worth?" in page
+    assert (finished / "runs" / "reports" / report.id / "figures" / "ablation.png").exists()
+    adapters = list(Store(finished / "runs").ids("adapter"))
+    again = harness(finished, "ablate", "slice.yaml")
+    title = "What each filter was worth"
+    assert again.stdout.partition(title)[2] == said.stdout.partition(title)[2] != ""
+    assert list(Store(finished / "runs").ids("adapter")) == adapters
+
+
+def test_a_run_that_was_never_made_has_nothing_to_ablate(finished: Path) -> None:
+    said = harness(finished, "ablate", "slice.yaml", "--set", "seed=77")
+    assert said.returncode == 2
+    assert "no finished run of this spec" in said.stderr
+    assert "make it with `harness run`" in said.stderr
 
 
 def test_controls_have_the_loops_calls_and_rows(finished: Path) -> None:

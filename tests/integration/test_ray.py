@@ -209,7 +209,7 @@ def test_a_cluster_is_joined_and_left_running_and_ctrl_c_leaves_no_run_behind(
         wait_until((tmp_path / "slow.pid").exists)
     finally:
         driver.send_signal(signal.SIGINT)
-        driver.communicate(timeout=60)
+        driver.communicate(timeout=120)
     assert ended["said"] == "50 texts to embed on Ray, 2 workers"
     elsewhere, here = SentenceEmbedder(tmp_path / "elsewhere"), SentenceEmbedder(tmp_path)
     assert here.missing(TEXTS) == []

@@ -27,6 +27,7 @@ def unique(*key: object, words: int = 5) -> str:
 
 def spec(**generate: Any) -> Spec:
     filters = generate.pop("filters", {"judge": {"enabled": False}})
+    filters = {"quota": {"enabled": False}, **filters}
     defaults = {"accepted_per_round": 24, "over_generation": 2, "samples_per_call": 4, "max_waves": 3}
     return make_spec(
         data={"source": {"kind": "file", "path": "items.csv"}, "split": SIZES},

@@ -66,9 +66,12 @@ def context(
     return Context(**(parts | changes))
 
 
-def verdicts(item: Filter, given: Context) -> list[Verdict]:
+def verdicts(item: Filter, given: Context, grades: Mapping[str, float] | None = None) -> list[Verdict]:
     """The filter's verdicts for all candidates of the context, which are exactly one each, in order."""
-    standing = [Standing(row, one, one.example.label) for row, one in enumerate(given.candidates)]
+    standing = [
+        Standing(row, one, one.example.label, grade=(grades or {}).get(one.id))
+        for row, one in enumerate(given.candidates)
+    ]
     found = asyncio.run(item(standing, given))
     assert [verdict.candidate for verdict in found] == [one.id for one in given.candidates]
     assert {(verdict.filter, verdict.version) for verdict in found} <= {(item.name, item.version)}

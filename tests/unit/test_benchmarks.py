@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -167,6 +168,15 @@ def test_permutation_rules_keep_their_level_and_see_a_shift() -> None:
     moved = sequences.Drawn(drawn[0].anchors, drawn[0].baseline, other.generations)
     assert rules.energy(moved, rng) == 1
     assert rules.coverage(moved, rng) == 1
+
+
+def test_duplicates_says_what_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = module("__main__")
+    monkeypatch.setitem(sys.modules, "semhash", None)
+    assert main.main(["duplicates", "--contenders", "ours,semhash"]) == 2
+    assert "pip install semhash" in capsys.readouterr().err
 
 
 def test_all_time_that_is_no_models_counts_as_overhead() -> None:

@@ -12,7 +12,7 @@ from factories import LABELS, LENGTHS, STYLES, make_run_report, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.coverage import coverage_lines, coverage_of
+from harness.coverage import coverage_lines, coverage_of, difficulty_by_cell
 from harness.frames import coverage
 from harness.generate.covering import Combination, all_combinations, axes_of, combinations_of, design
 from harness.generate.feedback import first_plan, next_plan
@@ -153,9 +153,37 @@ def test_the_report_counts_planned_generated_and_accepted_by_value_pair_and_cell
     assert sum(one.planned for one in found.values if one.dimension == "style") == pytest.approx(1)
     assert shares["label", "ALPHA"].seeds == 0.6
     assert shares["style", "plain"].seeds is None
-    first, second = coverage_lines(found)
+    first, second, third = coverage_lines(found)
+    kept = sum(row.counts["accepted"] for row in rows)
+    assert third.startswith(
+        f"{sum(row.counts['generated'] for row in rows) / kept:.1f} candidates were drawn for each row"
+    )
     assert first.startswith("27 of 27 possible pairs")
     assert "style=typos" in second
+
+
+def test_rows_beyond_the_target_passed_and_are_not_starved() -> None:
+    report = make_run_report()
+    last = report.rounds[-1]
+    counts = {"planned": 40, "generated": 40, "parsed": 40, "judge": 20, "quota": 0, "accepted": 0}
+    cut = replace(last.funnel[0], counts=counts, reasons={"judge: graded too low": 20, "quota: beyond the target": 20})
+    rows = (cut, *last.funnel[1:])
+    found = coverage_of(replace(report, rounds=(*report.rounds[:-1], replace(last, funnel=rows))))
+    assert found is not None
+    cell = next(one for one in found.cells if dict(one.values) == cut.values)
+    assert (cell.passed, cell.accepted, cell.ratio, cell.starved) == (20, 0, 2.0, False)
+
+
+def test_difficulty_is_counted_by_cell_where_the_band_dropped_anything() -> None:
+    report = make_run_report()
+    first, second, third, *_ = report.rounds[-1].funnel
+    rows = [
+        replace(first, counts={**first.counts, "difficulty": 9}, reasons={"difficulty: too easy": 1}),
+        replace(second, counts={**second.counts, "difficulty": 5}, reasons={"difficulty: too hard": 3, "judge: x": 2}),
+        replace(third, counts={**third.counts, "difficulty": 7}, reasons={"judge: x": 2}),
+    ]
+    found = [(one.name, one.too_hard, one.in_band, one.too_easy) for one in difficulty_by_cell(rows)]
+    assert found == [(second.cell, 3, 5, 0), (first.cell, 0, 9, 1)]
 
 
 def test_pairs_that_were_never_planned_are_named(tmp_path: Path) -> None:

@@ -163,4 +163,4 @@ def test_the_table_has_every_section_of_the_spec_and_the_switches_work() -> None
     assert {item.name for item in TABLE} == set(Filters.model_fields)
     assert [item.name for item in enabled(make_spec().filters)] == [item.name for item in TABLE]
     some = make_spec(filters={"judge": {"enabled": False}, "format": {"enabled": False}}).filters
-    assert [item.name for item in enabled(some)] == ["consistency", "difficulty", "duplicates", "leakage"]
+    assert [item.name for item in enabled(some)] == ["consistency", "difficulty", "duplicates", "leakage", "quota"]

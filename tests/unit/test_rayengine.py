@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from harness.locks import held
 from harness.place import Place
 from harness.raycluster import cluster_of
 from harness.rayembed import BLOCK, TEXT, VECTOR, blocks, by_text, workers_of
+from harness.rayengine import interrupts
 from harness.raytask import Needs, Node, anywhere, code_digest, look, make, needs_of, plan_on, variables
 from harness.records import Cost
 from harness.spec import Spec
@@ -40,6 +42,17 @@ def spec(**runtime: object) -> Spec:
 def test_a_run_asks_for_the_threads_and_memory_that_it_keeps_busy() -> None:
     assert needs_of(spec(), [SMALL, BIG], 2) == Needs(4, MEMORY_A_RUN, 0.0)
     assert needs_of(spec(), [BIG], 2).options() == {"num_cpus": 4, "memory": MEMORY_A_RUN}
+
+
+def test_a_ctrl_c_that_was_swallowed_is_noticed_at_the_next_check() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts() as check:
+        check()
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_never_asks_for_more_than_the_largest_node_has() -> None:

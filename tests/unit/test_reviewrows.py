@@ -30,6 +30,12 @@ def test_every_candidate_is_a_row_under_the_label_that_it_would_be_trained_on(st
     assert changed.grade == pytest.approx(1 + 4 * changed.scores["judge"])
 
 
+def test_what_only_the_quota_left_out_is_no_row(store: Store) -> None:
+    rows = rows_of(make_made(store, 100, beyond=50).report, store)
+    assert Counter(row.outcome for row in rows) == {"kept": 35, "relabelled": 5, "dropped": 20}
+    assert Counter(row.dropped_by for row in rows) == {"": 40, "consistency": 10, "duplicates": 10}
+
+
 def test_no_row_tells_what_label_was_asked_for(store: Store) -> None:
     for row in rows_of(make_made(store, 100).report, store):
         assert row.shown.cell.startswith("length=")
