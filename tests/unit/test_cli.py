@@ -333,7 +333,7 @@ def stub_page(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A page that takes no pictures to make; returns the ids of the runs that one was made for."""
     made: list[str] = []
 
-    def write(report: RunReport, folder: Path) -> Path:
+    def write(report: RunReport, folder: Path, *_: object) -> Path:
         made.append(report.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.html").write_text("page")
