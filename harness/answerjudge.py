@@ -19,7 +19,10 @@ from eval.outcomes import align, rights
 from eval.powered import powered_mean
 from harness.bench import Bench
 from harness.decisions import judge_identity
-from harness.filters.judge import Grade, Item, grade_within_budget, measured, retested
+from harness.filters.gate import measured, retested
+from harness.filters.judge import calls_per_item, grade_within_budget
+from harness.filters.rubric import Grade, Item
+from harness.filterspec import HOW_ASKED, keyed
 from harness.llm.noted import Noted, read_calls, write_calls
 from harness.llm.wire import public_url
 from harness.records import Example, Prediction, Role, Status
@@ -97,6 +100,7 @@ def judged(
     gate = measured(
         [ratings.first[ident] for ident in both], [truth[ident] for ident in both], [*ratings.again.values()], spec
     )
+    gate = replace(gate, truth=gold)
     if gate.passed and len(graded) < LEAST_GRADED * len(ratings.first):
         why = f"graded only {len(graded)} of {len(ratings.first)} answers"
         gate = replace(gate, passed=False, reason=why)
@@ -130,13 +134,17 @@ async def _ratings(
         "answers": digest([[ident, one.text, one.answer, one.context] for ident, one in items.items()]),
         "twice": digest(twice),
     }
+    rule = keyed(bench.spec.filters)["judge"]
+    if asked := {name: rule[name] for name in HOW_ASKED if name in rule}:
+        inputs["asked"] = asked
     parents = {"split": bench.data.artefact.id}
     ident, _ = bench.store.id_of(STAGE, VERSION, inputs, parents, bench.spec.seed)
     found, llm, spec = None, Noted(bench.llm), bench.spec
     if ident not in bench.store:
-        with bench.watch.stage("judging", f"judge answers, {name}", len(items) + len(twice)) as advance:
+        calls = (len(items) + len(twice)) * calls_per_item(spec)
+        with bench.watch.stage("judging", f"judge answers, {name}", calls) as advance:
             first = await grade_within_budget(list(items.values()), llm, spec, on_call=advance)
-            again = await grade_within_budget([items[one] for one in twice], llm, spec, sample=1, on_call=advance)
+            again = await grade_within_budget([items[one] for one in twice], llm, spec, again=True, on_call=advance)
         found = Ratings(dict(zip(items, first, strict=True)), dict(zip(twice, again, strict=True)))
 
     def build(folder: Path) -> None:

@@ -65,9 +65,11 @@ class Experiment:
         """What a run would take, before anything is spent: title → table (cells, calls, tokens, money)."""
         from harness.dryrun import read_items
         from harness.forecast import forecast, tables
+        from harness.humanlabels import read_labels
 
         with _no_loop_around():
-            found = tables(forecast(self.spec, read_items(self.spec, self.folder)))
+            items, labels = read_items(self.spec, self.folder), read_labels(self.spec, self.folder)
+            found = tables(forecast(self.spec, items, labels))
         return {
             one.title: frames.frame(dict(zip(one.columns, map(str, row), strict=True)) for row in one.rows)
             for one in found

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from harness.bench import Harvest
 from harness.cells import by_tag, longest_answer
 from harness.controls import CONTROLS
-from harness.dryrun import REPLIES, Rehearsal
-from harness.filters.judge import retested
+from harness.dryrun import HINT, Rehearsal
+from harness.filters.gate import retested
+from harness.filters.judge import calls_per_item
+from harness.filters.rubric import example_reply
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
 from harness.records import Cost, Plan
 from harness.rounds import refill
@@ -74,7 +76,7 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
             calls = first * len(own)
             out.append(_purpose(f"control {name}", llm.generator, rehearsal.first, calls, sum(own) // per_call, text))
     if rehearsal.gate:
-        asked, reply = len(rehearsal.gate), estimate_tokens(REPLIES["judge"])
+        asked, reply = len(rehearsal.gate), estimate_tokens(example_reply(spec.filters.judge))
         rows, bound = _graded(spec, most)
         out.append(_purpose("gate, once per run", llm.judge, rehearsal.gate, asked, asked, reply))
         out.append(_purpose("grades of rows", llm.judge, rehearsal.gate, rows, bound, reply))
@@ -83,10 +85,10 @@ def count_calls(spec: Spec, rehearsal: Rehearsal) -> list[RoleCalls]:
         out.append(_purpose("tags of seeds, once per run", llm.judge, rehearsal.tags, asked, asked, reply))
     if rehearsal.critic:
         asked = len(rehearsal.critic) * (rounds - 1)
-        reply = estimate_tokens(REPLIES["critic"])
+        reply = estimate_tokens(HINT)
         out.append(_purpose("hints, between rounds", llm.critic, rehearsal.critic, asked, asked, reply))
     if rehearsal.answers:
-        asked, reply = _judged_answers(spec), estimate_tokens(REPLIES["judge"])
+        asked, reply = _judged_answers(spec), estimate_tokens(example_reply(spec.filters.judge))
         out.append(_purpose("students' answers, at the end", llm.judge, rehearsal.answers, asked, asked, reply))
     return out
 
@@ -95,11 +97,11 @@ def _judged_answers(spec: Spec) -> int:
     """Calls of `evaluate.judge`: every answer once, a part of the labelled ones twice."""
     rule, split = spec.evaluate.judge, spec.data.split
     items = [split.dev, *([split.test] if spec.evaluate.test else [])]
-    return len(rule.arms) * sum(size + retested(min(rule.labelled, size)) for size in items)
+    return len(rule.arms) * sum(size + retested(min(rule.labelled, size)) for size in items) * calls_per_item(spec)
 
 
 def _graded(spec: Spec, most: Sequence[int]) -> tuple[int, int]:
-    """Rows that the judge grades after the gate, (expected, at most).
+    """Calls for the rows that the judge grades after the gate, (expected, at most).
 
     The embedded judge is expected to be refused and to grade the audit's rows; another one to grade as many rows as are
     wanted. At most every candidate comes to the judge, and again in each later round because its label has changed.
@@ -107,7 +109,8 @@ def _graded(spec: Spec, most: Sequence[int]) -> tuple[int, int]:
     audit, rounds = spec.filters.judge.audit, spec.stop.max_rounds
     expected = (audit if spec.llm.judge.embedded else spec.generate.accepted_per_round) * rounds
     bound = sum(sum(most[: number + 1]) for number in range(rounds))
-    return expected, max(bound, audit * rounds * spec.generate.max_waves)
+    each = calls_per_item(spec)
+    return each * expected, each * max(bound, audit * rounds * spec.generate.max_waves)
 
 
 def _purpose(

@@ -98,12 +98,13 @@ def plan(
     """Show matrix cells, calls, tokens and money before anything is spent."""
     from harness.dryrun import read_items
     from harness.forecast import forecast, tables
+    from harness.humanlabels import read_labels
     from harness.specfile import base_folder, load
     from harness.terminal import print_table
 
     spec, base = load(file, overrides or ()), base_folder(file)
     items = read_items(spec, base)
-    found = tables(forecast(spec, items))
+    found = tables(forecast(spec, items, read_labels(spec, base)))
     if scale:
         from harness.options import positive_numbers
         from harness.scaling import scaled

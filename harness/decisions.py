@@ -12,10 +12,12 @@ from harness.bench import Bench, Spender
 from harness.cells import CellTagger, Column
 from harness.embed import Embedder
 from harness.errors import BudgetError
-from harness.filters.judge import closed_gate, gate_calls, open_gate
+from harness.filters.gate import closed_gate, gate_calls, open_gate
 from harness.filters.leakage import overlaps
+from harness.filterspec import keyed
 from harness.generate import feedback
 from harness.generate.feedback import next_plan
+from harness.humanlabels import HumanLabels
 from harness.llm.client import Llm
 from harness.llm.noted import Noted, read_calls, write_calls
 from harness.progress import Watch
@@ -101,27 +103,41 @@ async def _tagged(
 
 
 async def gate_of(
-    spec: Spec, seeds: Sequence[Example], split: str, llm: Spender, store: Store, watch: Watch
+    spec: Spec,
+    seeds: Sequence[Example],
+    split: str,
+    llm: Spender,
+    store: Store,
+    watch: Watch,
+    labels: HumanLabels | None = None,
 ) -> GateReport | None:
-    """The judge's gate, opened once and kept: a resumed run must not decide anew. None where the judge is off."""
+    """The judge's gate, opened once and kept: a resumed run must not decide anew. None where the judge is off.
+
+    `labels` are people's (`humanlabels.read_labels`) in place of seeds with planted errors.
+    """
     if not spec.filters.judge.enabled:
         return None
+    for note in labels.notes if labels else ():
+        watch.note(note)
     tree = spec.model_dump(mode="json")
-    inputs = {
-        "filter": tree["filters"]["judge"],
+    inputs: dict[str, object] = {
+        "filter": keyed(spec.filters)["judge"],
         "judge": judge_identity(spec),
         "task": tree["task"],
         "budget": tree["budget"],
     }
+    if labels:
+        inputs["labels"] = labels.sha256
     ident, _ = store.id_of("gate", GATE_VERSION, inputs, {"split": split}, spec.seed)
     report, noted = None, Noted(llm)
     if ident not in store:
-        with watch.stage("judging", "judge's gate", gate_calls(len(seeds), spec)) as advance:
+        items = len(labels.items if labels else seeds)
+        with watch.stage("judging", "judge's gate", gate_calls(items, spec)) as advance:
             try:
-                report = await open_gate(seeds, noted, spec, advance)
+                report = await open_gate(seeds, noted, spec, advance, labels)
             except BudgetError as error:
                 watch.note(str(error))
-                report = closed_gate("the budget ended before its gate was through")
+                report = closed_gate("the budget ended before its gate was through", spec, labels)
 
     def build(folder: Path) -> None:
         if report is None:

@@ -91,15 +91,17 @@ def tracking_alone(store: Store) -> Generator[None]:
 
 def prompt_texts() -> dict[str, str]:
     """The templates by name, as they go to MLflow."""
-    from harness.filters import judge
+    from harness.filters import pairs, rubric
     from harness.generate import critic, prompts
 
     return {
         "generator_completion": prompts.COMPLETION,
         "generator_system": prompts.SYSTEM,
         "generator_user": prompts.USER,
-        "judge_system": judge.SYSTEM,
-        "judge_user": judge.USER,
+        "judge_system": rubric.SYSTEM,
+        "judge_user": rubric.USER,
+        "judge_pair_system": pairs.SYSTEM_PAIR,
+        "judge_pair_user": pairs.USER_PAIR,
         "critic": critic.CRITIC,
     }
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from harness.cells import asks_judge, by_tag, tag_seeds
 from harness.clean import Item, clean
-from harness.filters.judge import Item as JudgedItem
-from harness.filters.judge import grade, open_gate
+from harness.filters.gate import open_gate
+from harness.filters.judge import grade
+from harness.filters.rubric import Item as JudgedItem
 from harness.generate import produce
 from harness.generate.critic import MAX_HINT_WORDS
 from harness.generate.feedback import first_plan, next_plan
 from harness.generate.matrix import apportion
 from harness.generate.rates import MIN_CONFUSIONS
+from harness.humanlabels import HumanLabels
 from harness.llm.client import Answer, Choice, OnDone, Outcome
-from harness.llm.wire import Request, RoleName, estimate_tokens
+from harness.llm.wire import Request, estimate_tokens
 from harness.packaged import read_packaged
 from harness.records import Cost, DevReport, Estimate, EvalReport, Example, Origin, Plan, Quota, Role
 from harness.spec import FileSource, PackagedSource, Spec
@@ -28,11 +30,8 @@ from harness.texts import Slicer
 
 MOST_RENDERED = 200
 """Prompts of a round that are rendered; of a larger plan every k-th call is taken."""
-REPLIES: dict[RoleName, str] = {
-    "judge": '{"relevance": 5, "correctness": 5, "adherence": 5}',
-    "critic": " ".join(["They", *["explain"] * (MAX_HINT_WORDS - 2), "things."]),
-}
-"""What the note-taker answers: a grade, and a hint of full length, which then stands in the prompts."""
+HINT = " ".join(["They", *["explain"] * (MAX_HINT_WORDS - 2), "things."])
+"""What the note-taker answers: a hint of full length, which then stands in the prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class _Notes:
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:  # noqa: ARG002
         self.requests.extend(requests)
-        return [Answer("dry run", (Choice(REPLIES[request.role], "stop"),), Cost()) for request in requests]
+        return [Answer("dry run", (Choice(HINT, "stop"),), Cost()) for _ in requests]
 
 
 def read_items(spec: Spec, base: Path) -> tuple[Item, ...]:
@@ -80,10 +79,11 @@ def read_items(spec: Spec, base: Path) -> tuple[Item, ...]:
             return ()
 
 
-def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
+def rehearse(spec: Spec, items: Sequence[Item] = (), labels: HumanLabels | None = None) -> Rehearsal:
     """The requests of a run of `spec`. Seeds are stand-ins: some of `items`, or texts of the assumed length.
 
     Which items a run will really take as seeds is not known before the split; only lengths and counts may leave here.
+    `labels` are those of `filters.judge.human_labels`; without them seeds stand in for them, as many as the gate takes.
     """
     seeds = stand_ins(spec, items)
     plan = first_plan(spec, [])
@@ -94,7 +94,7 @@ def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
         steered = asyncio.run(next_plan(_confused(spec), spec, 2, [], critic, lambda _: ""))
         later = _requests(steered, seeds, spec)
     if spec.filters.judge.enabled:
-        asyncio.run(open_gate(seeds, gate, spec))
+        asyncio.run(open_gate(seeds, gate, spec, labels=labels or _labels_assumed(spec, seeds)))
     tags = _Notes()
     if asks_judge(spec):
         asyncio.run(tag_seeds(seeds, by_tag(spec), spec, tags))
@@ -113,6 +113,15 @@ def rehearse(spec: Spec, items: Sequence[Item] = ()) -> Rehearsal:
         tuple(answers.requests),
         mean,
     )
+
+
+def _labels_assumed(spec: Spec, seeds: Sequence[Example]) -> HumanLabels | None:
+    rule = spec.filters.judge
+    if rule.human_labels is None:
+        return None
+    shown = [seeds[index % len(seeds)] for index in range(rule.gate_items)]
+    items = tuple((JudgedItem(one.text, one.label, one.answer, one.context), True) for one in shown)
+    return HumanLabels(items, "", 0, 0, ())
 
 
 def assumed_tokens(spec: Spec) -> int:

@@ -17,6 +17,7 @@ from harness.controls import CONTROLS, LOOP
 from harness.dataset import HELD_OUT_SHARE
 from harness.dryrun import Rehearsal, assumed_tokens, rehearse
 from harness.generate.matrix import count_cells
+from harness.humanlabels import HumanLabels
 from harness.llm.wire import RoleName
 from harness.records import Cost, Plan, Role
 from harness.scoring import trained_arms
@@ -83,10 +84,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def forecast(spec: Spec, items: Sequence[Item] = ()) -> Forecast:
+def forecast(spec: Spec, items: Sequence[Item] = (), labels: HumanLabels | None = None) -> Forecast:
     """What a run of `spec` would take. `items` (see `dryrun.read_items`) give the texts' lengths; without them a length
-    is assumed. Raises `SpecError` when the matrix leaves a label without a cell."""
-    rehearsal = rehearse(spec, items)
+    is assumed. `labels` are people's for the judge's gate; without them it is assumed to be full. Raises `SpecError`
+    when the matrix leaves a label without a cell."""
+    rehearsal = rehearse(spec, items, labels)
     cells, exact = count_cells(list(spec.task.labels), spec.matrix)
     calls = tuple(count_calls(spec, rehearsal))
     expected = sum((one.expected for one in calls), Cost())

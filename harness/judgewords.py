@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.records import Estimate
-from harness.reports import GateReport, JudgedAnswers, RunReport
+from harness.reports import PLANTED, GateReport, JudgedAnswers, RunReport
 
 
 def judge_lines(report: RunReport) -> list[str]:
@@ -34,6 +34,17 @@ def gate_words(gate: GateReport) -> str:
     return ", ".join(
         [*figures, f"p* {_figure(gate.p_star)}", f"same verdict twice {_figure(gate.retest)}", f"n = {gate.n}"]
     )
+
+
+def gate_facts(gate: GateReport) -> list[str]:
+    """What the judge was asked, what it was held to, and how much the order of two texts mattered to it."""
+    file = f" (file {gate.labels[:12]}…)" if gate.labels else ""
+    truth = "seeds, half of them with planted errors" if gate.truth == PLANTED else f"{gate.truth}{file}"
+    out = [f"Asked: {gate.asked}." if gate.asked else "", f"Held to {truth}, n = {gate.n}."]
+    if gate.flips is not None:
+        share = f"{100 * gate.flips:.0f} % of {gate.pairs:,} comparisons"
+        out.append(f"Position bias: {share} came out otherwise when the two texts changed places; those count as ties.")
+    return [line for line in out if line]
 
 
 def _percent(share: Estimate | None) -> str:

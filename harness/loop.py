@@ -22,11 +22,13 @@ from harness.decisions import gate_of, keep_plan, steer, with_cells
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
 from harness.filters import TABLE
+from harness.filterspec import keyed
 from harness.final import final_report
 from harness.generate import feedback, produce
 from harness.generate.feedback import first_plan
 from harness.generate.fitting import fitted
 from harness.generate.prompts import templates_digest
+from harness.humanlabels import read_labels
 from harness.labelling import CrossFitted
 from harness.llm.client import Llm, open_client
 from harness.machine import device_of, use_threads
@@ -83,8 +85,11 @@ def run_id(spec: Spec, base: Path) -> tuple[str, str]:
 
 def _identity(spec: Spec, base: Path) -> dict[str, object]:
     """What makes a run: the spec, the bytes of its data and of its student, and the versions of all stages."""
+    labels = read_labels(spec, base)
     return {
-        "spec": {name: value for name, value in resolved(spec).items() if name != "collapse"},
+        "spec": {name: value for name, value in resolved(spec).items() if name != "collapse"}
+        | {"filters": keyed(spec.filters)},
+        **({"human_labels": labels.sha256} if labels else {}),
         "source": source_digest(spec, base),
         "student": find_base(spec.causal.model, base).digest if spec.task.answer else student_digest(spec, base),
         "versions": {**STAGE_VERSIONS, "templates": templates_digest(answers=spec.task.answer is not None)},
@@ -193,7 +198,8 @@ async def set_up(spec: Spec, base: Path, store: Store, llm: Spender, watch: Watc
         spec = spec.model_copy(update={"matrix": fitted(spec.matrix, data.examples[Role.SEEDS])})
     students = students_of(spec, store, embedder, device, watch, base)
     labellers = _fitted(spec, students, data)
-    gate = await gate_of(spec, data.examples[Role.SEEDS], data.artefact.id, llm, store, watch)
+    labels = read_labels(spec, base)
+    gate = await gate_of(spec, data.examples[Role.SEEDS], data.artefact.id, llm, store, watch, labels)
     return Bench(spec, store, data, embedder, students, labellers, gate, llm, watch)
 
 

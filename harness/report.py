@@ -18,7 +18,7 @@ from harness.collapsewords import check_lines, check_tables
 from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.coverage import coverage_lines, coverage_of, difficulty_by_cell
 from harness.figures import all_figures, before_and_after, funnel_totals, last_funnel, paired_slices
-from harness.judgewords import gate_words, judge_lines, judge_verdict
+from harness.judgewords import gate_facts, gate_words, judge_lines, judge_verdict
 from harness.modekinds import cautions, least_of
 from harness.pages import environment, inline, interval, page_folder, percent, points, unbroken
 from harness.records import Comparison, Decision, Estimate, Verdict
@@ -139,6 +139,7 @@ def render(report: RunReport, pictures: Mapping[str, bytes], ablation: Ablation 
             covered_lines=coverage_lines(covered) if covered else (),
             slices=paired_slices(*before_and_after(report)),
             control_verdict=control_verdict,
+            gate_facts=gate_facts,
             gate_words=gate_words,
             judge_verdict=judge_verdict,
             cautions=cautions(report.modes),

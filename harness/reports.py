@@ -118,10 +118,17 @@ class Sample:
     final_answer: str | None = None
 
 
+PLANTED = "planted seeds"
+
+
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """Whether the judge may drop data, and what it showed: Cohen's κ with its interval on `n` labelled items,
-    φ / ψ on planted errors, and the share of identical verdicts when asked twice."""
+    """Whether the judge may drop data, and what it showed: Cohen's κ with its interval on `n` items of known `truth`,
+    φ / ψ on right and wrong ones, and the share of identical verdicts when asked twice.
+
+    `asked` says in words what it was asked, `labels` is the sha256 of the file of human labels. Of `pairs` comparisons
+    the share `flips` came out otherwise in the other order.
+    """
 
     passed: bool
     kappa: Estimate
@@ -131,6 +138,11 @@ class GateReport:
     retest: float | None
     n: int
     reason: str
+    truth: str = PLANTED
+    asked: str = ""
+    labels: str = ""
+    pairs: int = 0
+    flips: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from harness.filters import enabled
 from harness.filters.base import Context, Labeller, Votes
 from harness.filters.duplicates import calibrate
 from harness.filters.funnel import Sieved, sieve
+from harness.filterspec import keyed
 from harness.generate import produce, prompts
 from harness.generate.matrix import apportion
 from harness.generate.yields import yields
@@ -261,7 +262,8 @@ async def _sieve(
     candidates = [one for wave in waves for one in wave.candidates]
     filters = enabled(spec.filters)
     inputs = {
-        **bench.section("filters", "task"),
+        **bench.section("task"),
+        "filters": keyed(spec.filters),
         "versions": {item.name: item.version for item in filters},
         "judge": judge_identity(spec),
         "embedder": bench.embedder.id,
@@ -271,6 +273,8 @@ async def _sieve(
             {key: dict(row) for key, row in plans[-1].channel.items()},
         ],
     }
+    if bench.gate and bench.gate.labels:
+        inputs["labels"] = bench.gate.labels
     parents = {f"wave {index}": wave.artefact for index, wave in enumerate(waves)}
     if bench.fitted:
         parents |= {f"labeller {index}": ident for index, ident in enumerate(bench.fitted.adapters)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.clean import Item
 from harness.filters import enabled
 from harness.forecast import Table, forecast
+from harness.humanlabels import read_labels
 from harness.loop import read_run, run_id
 from harness.machine import free_memory
 from harness.scale import Machine, Needs, limits, needs_of, work_of
@@ -28,7 +29,7 @@ def scaled(spec: Spec, base: Path, items: Sequence[Item], sizes: Sequence[int]) 
     rates = rates_of(
         spec, finished_like(spec, reports, own), items, store.root, measure_here(len(enabled(spec.filters)))
     )
-    found = forecast(spec, items)
+    found = forecast(spec, items, read_labels(spec, base))
     texts = len(items) or sum(found.sizes.values())
 
     def needs(candidates: float | None) -> Needs:

@@ -271,8 +271,8 @@ PolicyName = Literal["quotas", "contrast", "shots", "critic", "relabel", "surplu
 
 class AnswerJudge(Section):
     """The judge rates the students' answers on dev and, once it is opened, on test. **It then sees these items**, which
-    nobody sees otherwise: keep it off where they must not go to its endpoint. For tasks with an `answer`. What counts
-    as right and what the judge must show are `filters.judge.min_score`, `gate_kappa` and `gate_retest`."""
+    nobody sees otherwise: keep it off where they must not go to its endpoint. For tasks with an `answer`. How the judge
+    is asked, what counts as right and what it must show are `filters.judge`'s, its gate's truth is the gold answers."""
 
     enabled: bool = False
     arms: list[ArmName] = Field(default=["seeds", "mixed"], min_length=1)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eval.outcomes import ANSWER_METRICS, METRICS
-from harness import matrixcheck
+from harness import judgecheck, matrixcheck
 from harness.answers import schema_fault
 from harness.cells import asks_judge
 from harness.spec import MADE_OFF, Endpoint, FileSource, Matrix, SavedSource, Spec
@@ -338,6 +338,10 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Site], Iterator[Finding]]], ...]
     (("matrix", "task"), _matrix(matrixcheck.impossible)),
     (("data", "task", "generate"), _enough_seeds),
     (("filters",), _filters),
+    (("filters",), lambda site: judgecheck.rubric(site.spec)),
+    (("filters",), lambda site: judgecheck.bar(site.spec)),
+    (("filters", "data", "task", "evaluate"), lambda site: judgecheck.pairwise(site.spec)),
+    (("filters",), lambda site: judgecheck.labels(site.spec, site.folder)),
     (("generate", "task", "llm"), _generate),
     (("llm",), _endpoints),
     (("llm", "budget", "feedback", "filters", "data", "matrix", "evaluate"), _prices),

@@ -80,6 +80,8 @@ def resolved(spec: Spec) -> dict[str, Any]:
     source = spec.data.source
     if isinstance(source, FileSource | SavedSource):
         values["data"]["source"]["path"] = _portable(source.path.as_posix())
+    if spec.filters.judge.human_labels is not None:
+        values["filters"]["judge"]["human_labels"] = _portable(spec.filters.judge.human_labels.as_posix())
     values["train"]["model"] = _portable(spec.train.model)
     values["causal"]["model"] = _portable(spec.causal.model)
     # How often a training is saved cannot change it.

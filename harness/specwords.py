@@ -234,7 +234,7 @@ def _place(loc: Sequence[str | int], tree: object) -> tuple[Key, Node, Any]:
     node: Node = _schema()
     value: Any = tree
     for part in loc:
-        node = _deref(node)
+        node = _opened(_deref(node), value)
         if "discriminator" in node and part in node["discriminator"]["mapping"]:
             node = {"$ref": node["discriminator"]["mapping"][part]}
         elif "anyOf" in node and isinstance(value, list) and str(part).startswith("list["):
@@ -251,6 +251,12 @@ def _place(loc: Sequence[str | int], tree: object) -> tuple[Key, Node, Any]:
     if loc[-1] == "[key]":
         node = at(key[:-1])
     return key, node, value
+
+
+def _opened(node: Node, value: Any) -> Node:
+    """The section that a mapping is meant as where null may stand instead of it; other schemas as they are."""
+    sections = [option for option in map(_deref, node.get("anyOf", ())) if "properties" in option]
+    return sections[0] if len(sections) == 1 and isinstance(value, dict) else node
 
 
 def _inner(node: Node, part: str | int) -> Node | None:

@@ -105,8 +105,8 @@ class Stamp:
     name: str
     version: int
 
-    def keep(self, candidate: Candidate, score: float | None = None, reason: str = "") -> Verdict:
-        return Verdict(candidate.id, self.name, self.version, Decision.KEEP, reason, score)
+    def keep(self, candidate: Candidate, score: float | None = None, reason: str = "", evidence: str = "") -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.KEEP, reason, score, evidence=evidence)
 
     def drop(self, candidate: Candidate, reason: str, score: float | None = None, evidence: str = "") -> Verdict:
         return Verdict(candidate.id, self.name, self.version, Decision.DROP, reason, score, evidence=evidence)
@@ -116,5 +116,5 @@ class Stamp:
     ) -> Verdict:
         return Verdict(candidate.id, self.name, self.version, Decision.RELABEL, reason, score, label, answer=answer)
 
-    def abstain(self, candidate: Candidate, reason: str, score: float | None = None) -> Verdict:
-        return Verdict(candidate.id, self.name, self.version, Decision.ABSTAIN, reason, score)
+    def abstain(self, candidate: Candidate, reason: str, score: float | None = None, evidence: str = "") -> Verdict:
+        return Verdict(candidate.id, self.name, self.version, Decision.ABSTAIN, reason, score, evidence=evidence)

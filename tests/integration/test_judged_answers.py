@@ -22,7 +22,7 @@ import pytest
 from endpoint import Call, ScriptedEndpoint, good
 
 from harness.loop import read_run
-from harness.records import Role
+from harness.records import Decision, Role
 from harness.reports import RunReport
 from harness.seal import openings, read_examples, role_file
 from harness.store import Store
@@ -76,6 +76,7 @@ class Case:
         base.model.save_pretrained(folder / "student")
         base.tokenizer.save_pretrained(folder / "student")
         self.drawn = 0
+        self.prose = False
         self.early: list[str] = []
         self.endpoint = ScriptedEndpoint(otherwise=self._answer)
 
@@ -84,7 +85,8 @@ class Case:
         if not openings(Store(self.folder / "runs")):
             self.early.append(sent)
         if "Grade a question" in sent:
-            texts = [json.dumps(dict.fromkeys(("relevance", "correctness", "adherence"), 1))]
+            graded = json.dumps(dict.fromkeys(("relevance", "correctness", "adherence"), 1))
+            texts = ["A fine question, I would give it 4 of 5." if self.prose else graded]
         else:
             rng = random.Random(self.drawn)
             self.drawn += 1
@@ -178,6 +180,30 @@ def test_test_items_go_to_the_judge_only_after_they_were_opened(case: Case) -> N
     assert {one.score.value for one in report.judged} == {None}
     page = (case.folder / "runs" / "reports" / report.id / "report.html").read_text(encoding="utf-8")
     assert "refused by its gate" in page
+
+
+def test_a_judge_that_answers_in_prose_is_refused_by_its_gate_and_nothing_is_lost(case: Case) -> None:
+    case.prose = True
+    rule = "{enabled: true, gate_items: 10, audit: 4}"
+    sent = case.run(*SEALED, "--set", f"filters.judge={rule}")
+    case.prose = False
+    # The gate, three of its items a second time, and the audit's rows.
+    assert len(sent) == 10 + 3 + 4
+    assert all("Grade a question" in body for body in sent)
+    store = Store(case.folder / "runs")
+    reports = [read_run(store, ident) for ident in store.ids("run")]
+    (plain,) = [one for one in reports if not one.judged and one.rounds[0].gate is None]
+    (report,) = [one for one in reports if one.rounds[0].gate is not None]
+    gate = report.rounds[0].gate
+    assert gate is not None
+    reason = "graded only 0 of 10 gate items (10: answer is not the JSON that was asked for)"
+    assert (gate.passed, gate.reason) == (False, reason)
+    assert report.rounds[0].accepted == plain.rounds[0].accepted > 0
+    verdicts = [one for sample in report.rounds[0].samples for one in sample.verdicts if one.filter == "judge"]
+    assert {one.decision for one in verdicts} == {Decision.ABSTAIN}
+    page = (store.root / "reports" / report.id / "report.html").read_text(encoding="utf-8")
+    assert "The judge may not drop data" in page
+    assert "answer is not the JSON that was asked for" in page
 
 
 def test_reading_it_again_asks_nothing(case: Case) -> None:

@@ -180,6 +180,17 @@ def test_grades_are_kept_and_not_asked_for_again(tmp_path: Path) -> None:
     assert again.watch.notes == first.watch.notes
 
 
+def test_grades_of_a_judge_that_is_asked_otherwise_are_others(tmp_path: Path) -> None:
+    asked(bench(tmp_path, good))
+    rule = {"judge": {"judges": 2, "combine": "majority"}}
+    changed = spec(evaluate={"judge": {"enabled": True, "labelled": 100}}, filters=rule)
+    on = bench(tmp_path, good, changed)
+    found = asked(on)
+    llm: Any = on.llm
+    assert {request.sample for request in llm.requests} == {0, 1, 2, 3}
+    assert all("majority of 2 askings" in one.gate.asked and one.gate.truth == GOLD for one in found)
+
+
 def test_the_warning_says_what_was_shown_and_to_whom(tmp_path: Path) -> None:
     on = bench(tmp_path, good)
     asked(on)

@@ -18,7 +18,8 @@ from harness.filters.difficulty import DifficultyFilter
 from harness.filters.duplicates import DuplicateFilter
 from harness.filters.format import FormatFilter
 from harness.filters.funnel import sieve
-from harness.filters.judge import JudgeFilter, planted
+from harness.filters.gate import planted
+from harness.filters.judge import JudgeFilter
 from harness.filters.leakage import LeakageFilter
 from harness.generate.matrix import make_cell
 from harness.generate.produce import draws, generate, parse_lines

@@ -143,6 +143,21 @@ def test_showing_a_store_loads_no_model_and_no_mlflow(tmp_path: Path) -> None:
     assert not {"torch", "mlflow", "openai", "transformers", "peft", "matplotlib"} & set(loaded(tmp_path, "show"))
 
 
+def test_a_plan_reads_the_human_labels_and_names_what_is_wrong_with_them(place: Place) -> None:
+    path = place.task()
+    plan = ("plan", str(path), "--set", "filters.judge.human_labels=reviews.csv")
+    assert "human_labels=reviews.csv: no file " in refused(place(*plan))
+    reviews = path.parent / "reviews.csv"
+    reviews.write_text("id,text,label,decision\nsyn-1,Fine.,first_label,acept\n")
+    assert refused(place(*plan)).startswith("reviews.csv:2: decision 'acept' is not one of 'accept', 'reject'")
+    reviews.write_text("id,text,label,decision\nsyn-1,Fine.,first_label,accept\nsyn-2,Bad.,first_label,reject\n")
+    done = place(*plan)
+    assert done.code == 0
+    # Two items, one of them twice.
+    (row,) = [line.split() for line in done.out.splitlines() if "gate, once per run" in line]
+    assert "3" in row
+
+
 def suite_of(place: Place, variants: str) -> Path:
     path = place.folder / "suite.yaml"
     path.write_text(
@@ -333,7 +348,7 @@ def stub_page(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A page that takes no pictures to make; returns the ids of the runs that one was made for."""
     made: list[str] = []
 
-    def write(report: RunReport, folder: Path, *_: object) -> Path:
+    def write(report: RunReport, folder: Path, _ablation: object = None) -> Path:
         made.append(report.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.html").write_text("page")

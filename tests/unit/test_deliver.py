@@ -40,7 +40,7 @@ def plain_page(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders for which a page was made; the page itself is a word."""
     made: list[Path] = []
 
-    def write(report: RunReport, folder: Path) -> Path:
+    def write(report: RunReport, folder: Path, _ablation: object = None) -> Path:
         made.append(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.html").write_text("page")
@@ -216,6 +216,8 @@ def test_prompts_go_along_as_templates() -> None:
         "generator_completion",
         "generator_system",
         "generator_user",
+        "judge_pair_system",
+        "judge_pair_user",
         "judge_system",
         "judge_user",
     ]

@@ -45,3 +45,14 @@ def test_judged_answers_are_counted() -> None:
         each for each in forecast(spec(evaluate={**rule, "test": False}, **changes)).calls if each.role == "judge"
     ]
     assert sealed.expected.calls == 2 * (300 + 15)
+
+
+def test_judged_answers_are_counted_once_for_each_asking() -> None:
+    rule = {"judge": {"enabled": True, "labelled": 50}, "arms": ["seeds", "mixed"]}
+    changes = {"evaluate": rule, "data": {"source": {"kind": "packaged", "name": "trec"}}}
+    (row,) = [
+        each
+        for each in forecast(spec(filters={"judge": {"enabled": False, "judges": 3}}, **changes)).calls
+        if each.role == "judge"
+    ]
+    assert row.expected.calls == row.most.calls == 3 * 2 * (300 + 15 + 500 + 15)

@@ -10,7 +10,9 @@ from filter_cases import candidates, context, passed_gate, said, seed, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.filters.judge import Grade, JudgeFilter, gate_calls, open_gate, planted, read_grade
+from harness.filters.gate import gate_calls, open_gate, planted
+from harness.filters.judge import JudgeFilter
+from harness.filters.rubric import Grade, read_grade
 from harness.llm.client import Answer, CallFailure, Choice, Request
 from harness.records import Cost, Example
 from harness.reports import GateReport
@@ -105,17 +107,25 @@ def test_a_judge_that_praises_everything_is_refused() -> None:
     assert found.reason == "lower bound of κ is none, the bar is 0.60 (n = 100)"
 
 
-@pytest.mark.parametrize("reply", ["This is a fine item, 5 of 5.", "```json\n{}\n```", Fails(), ""])
-def test_prose_and_silence_are_refused(reply: Reply) -> None:
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        ("This is a fine item, 5 of 5.", "answer is not the JSON that was asked for"),
+        ("```json\n{}\n```", "answer is not the JSON that was asked for"),
+        (Fails(), "call failed: HTTP 500 after 6 attempts"),
+        ("", "answer is not the JSON that was asked for"),
+    ],
+)
+def test_prose_and_silence_are_refused(reply: Reply, cause: str) -> None:
     found = gate(lambda request: reply)
     assert (found.passed, found.n, found.phi, found.retest) == (False, 0, None, None)
-    assert found.reason == "graded only 0 of 100 gate items"
+    assert found.reason == f"graded only 0 of 100 gate items (100: {cause})"
 
 
 def test_a_judge_that_answers_now_and_then_is_refused() -> None:
     found = gate(lambda request: oracle(request) if int(digest(shown(request)[0])[:4], 16) % 4 else "hm")
     assert not found.passed
-    assert re.fullmatch(r"graded only [678]\d of 100 gate items", found.reason)
+    assert re.fullmatch(r"graded only [678]\d of 100 gate items \([234]\d: answer is not the JSON .*\)", found.reason)
 
 
 def test_few_seeds_cannot_pass_even_an_oracle() -> None:
@@ -176,7 +186,7 @@ def test_where_the_budget_ends_paid_grades_count_and_the_rest_abstains() -> None
 
 
 def read(text: str, reason: str = "stop") -> Grade:
-    return read_grade(Answer("k", (Choice(text, reason),), Cost()))
+    return read_grade(Answer("k", (Choice(text, reason),), Cost()), spec().filters.judge)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +214,9 @@ def test_why_an_answer_is_no_grade(text: str, reason: str) -> None:
 
 def test_a_cut_off_answer_and_a_failed_call_are_no_grades() -> None:
     assert read(marks(5, 5, 5), "length") == Grade(None, "no complete answer")
-    assert read_grade(Answer("k", (), Cost())) == Grade(None, "no complete answer")
-    assert read_grade(CallFailure("k", "HTTP 500", Cost())) == Grade(None, "call failed: HTTP 500")
+    rule = spec().filters.judge
+    assert read_grade(Answer("k", (), Cost()), rule) == Grade(None, "no complete answer")
+    assert read_grade(CallFailure("k", "HTTP 500", Cost()), rule) == Grade(None, "call failed: HTTP 500")
     assert read(marks(4, 5, 4)).score == pytest.approx(13 / 3)
 
 
@@ -235,5 +246,9 @@ def test_worth_is_what_the_gate_measured() -> None:
     worth = JudgeFilter().worth(context([], gate=passed_gate()))
     assert worth is not None
     assert (worth.phi, worth.psi, worth.p_star, worth.n) == (0.9, 0.1, 0.9, 100)
+    assert worth.how == "seeds with planted errors"
+    people = JudgeFilter().worth(context([], gate=passed_gate(truth="human labels")))
+    assert people is not None
+    assert people.how == "human labels"
     assert JudgeFilter().worth(context([])) is None
     assert JudgeFilter().worth(context([], gate=passed_gate(phi=None))) is None

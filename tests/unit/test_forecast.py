@@ -12,7 +12,7 @@ from harness.callcount import RoleCalls, most_candidates
 from harness.clean import Item
 from harness.dryrun import assumed_tokens, read_items, rehearse, stand_ins
 from harness.errors import DataError
-from harness.filters.judge import gate_calls
+from harness.filters.gate import gate_calls
 from harness.forecast import Forecast, Limit, forecast, tables
 from harness.generate.feedback import first_plan
 from harness.llm.wire import prompt_estimate
@@ -293,3 +293,27 @@ def test_tags_by_a_judge_of_ones_own_are_counted_once_per_seed():
     unjudged = forecast(make(llm={"judge": free}, filters={"judge": {"enabled": False}}))
     assert [one.purpose for one in of(unjudged, "judge")] == ["tags of seeds, once per run"]
     assert "llm.judge.price is 0" in "\n".join(unjudged.notes)
+
+
+def test_each_grade_of_a_row_counts_all_of_its_askings():
+    once = of(forecast(make(llm={"judge": PAID})), "judge")
+    thrice = of(forecast(make(llm={"judge": PAID}, filters={"judge": {"judges": 3}})), "judge")
+    for one, three in zip(once[:2], thrice[:2], strict=True):
+        assert three.expected.calls == 3 * one.expected.calls
+        assert three.most.calls == 3 * one.most.calls
+    compared = of(
+        forecast(make(llm={"judge": PAID}, filters={"judge": {"pairwise": 2, "min_score": 0.5, "judges": 3}})), "judge"
+    )
+    assert compared[0].expected.calls == 12 * once[0].expected.calls
+    assert compared[1].expected.calls == 12 * once[1].expected.calls
+    # Tags are no grades.
+    assert compared[2].expected.calls == thrice[2].expected.calls == once[2].expected.calls
+
+
+def test_reasons_and_longer_rubrics_are_longer_answers():
+    plain, told = (
+        of(forecast(make(llm={"judge": PAID}, filters={"judge": judge})), "judge")[0]
+        for judge in ({}, {"reasons": True})
+    )
+    assert told.expected.completion_tokens > 2 * plain.expected.completion_tokens
+    assert told.most.completion_tokens > 2 * plain.most.completion_tokens

@@ -210,6 +210,7 @@ def test_the_page_says_what_the_issue_asks_for() -> None:
         "consistency 0.91 0.18 0.83 120 seeds with planted wrong labels",
         "The judge may not drop data; its verdicts are only recorded.",
         "kappa's lower bound .15 is below .60",
+        "Held to seeds, half of them with planted errors, n = 100.",
         "Cohen's κ 0.31 (0.15 to 0.47)",
         "Calibrated on 2,380 pairs of distinct seeds: 0.947",
         "whole run 140 20 2 42,000 19,000 $0.0250",

@@ -361,7 +361,9 @@ def test_the_gate_is_opened_once_and_only_where_there_is_a_judge(data: RealData,
     asked = ScriptedLlm(lambda request: "prose")
     first, notes = gate(data, tmp_path, asked, spec(filters={}))
     assert first is not None
-    assert (first.passed, first.reason, notes) == (False, "graded only 0 of 12 gate items", [])
+    cause = "answer is not the JSON that was asked for"
+    assert (first.passed, first.reason) == (False, f"graded only 0 of 12 gate items (12: {cause})")
+    assert notes == []
     assert len(asked.requests) == 15
     assert gate(data, tmp_path, ScriptedLlm(nobody), spec(filters={})) == (first, [])
 
@@ -383,3 +385,16 @@ def test_a_budget_that_ends_at_the_judge_ends_no_round(place: Place) -> None:
     now = reap(place.bench(llm, spec(filters={}), gate=passed_gate()))
     assert Counter(v.decision for v in now.sieved.verdicts if v.filter == "judge") == {"keep": 8, "abstain": 40}
     assert len(now.sieved.accepted) == 48
+
+
+def test_verdicts_of_a_judge_held_to_other_human_labels_are_others(place: Place) -> None:
+    from filter_cases import passed_gate
+
+    def script(request: Request) -> Reply:
+        return good(request) if request.role == "generator" else '{"relevance":5,"correctness":5,"adherence":5}'
+
+    def verdicts(labels: str) -> str:
+        return reap(place.bench(ScriptedLlm(script), spec(filters={}), gate=passed_gate(labels=labels))).verdicts
+
+    assert verdicts("one") == verdicts("one")
+    assert len({verdicts("one"), verdicts("two"), verdicts("")}) == 3

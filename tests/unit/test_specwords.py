@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from spec_cases import SMALL, only
 
 from harness.specwords import at, describe, looks_secret, show, suggest
 
@@ -81,3 +84,12 @@ def test_show(value: object, raw: str | None, shown: str):
 def test_suggest_ignores_case_and_says_nothing_where_nothing_is_near():
     assert suggest("Styel", ["model", "style"]) == "; did you mean 'style'?"
     assert suggest("zzz", ["model", "style"]) == ""
+
+
+def test_a_mistake_in_a_section_that_may_be_null_stands_at_its_own_key(tmp_path: Path):
+    """It was "a mapping is not a mapping with the keys … or null", which helps nobody."""
+    wrong = only(tmp_path, f"{SMALL}causal: {{lora: {{rnk: 3}}}}\n")
+    assert wrong.where == "causal.lora.rnk"
+    assert wrong.message.startswith("unknown key 'rnk'; did you mean 'rank'?")
+    assert only(tmp_path, f"{SMALL}causal: {{lora: {{rank: 0}}}}\n").where == "causal.lora.rank"
+    assert "or null" in only(tmp_path, f"{SMALL}causal: {{lora: 3}}\n").message
