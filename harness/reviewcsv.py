@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import cast
 
 from harness.errors import DataError
+from harness.plaintext import guarded, unguarded
 from harness.reviewrows import Item
 from harness.reviews import LONGEST, Desk, Review, Word, fault, now
 from harness.tables import decoded, quoted_records, short
 
 SHOWN_COLUMNS = ("id", "text", "label", "answer", "context", "cell")
 COLUMNS = (*SHOWN_COLUMNS, "decision", "new_label", "note", "reviewer")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""What makes a spreadsheet compute a cell (OWASP, "CSV Injection"), and the apostrophe that guards against it."""
 DELIMITERS = (",", ";", "\t")
 """Where the decimal sign is a comma, spreadsheets save with semicolons."""
 MOST_FAULTS = 10
@@ -36,23 +35,6 @@ class Imported:
     changed: int
     same: int
     empty: int
-
-
-def guarded(cell: str) -> str:
-    """
-    >>> guarded("=1+1"), guarded("plain"), guarded("'tis")
-    ("'=1+1", 'plain', "''tis")
-    """
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
-
-
-def unguarded(cell: str) -> str:
-    """`guarded` backwards; an apostrophe that guards nothing is part of the text.
-
-    >>> unguarded("'=1+1"), unguarded("''tis"), unguarded("'tis")
-    ('=1+1', "'tis", "'tis")
-    """
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def write_csv(desk: Desk, reviewer: str, path: Path) -> int:

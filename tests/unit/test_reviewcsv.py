@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from factories import make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 from review_cases import Made, make_made, truthful
 
 from harness.errors import DataError
-from harness.reviewcsv import COLUMNS, guarded, read_csv, unguarded, write_csv
+from harness.humanlabels import read_labels
+from harness.plaintext import guarded, unguarded
+from harness.reviewcsv import COLUMNS, read_csv, write_csv
 from harness.reviews import Desk, Review
 from harness.store import Store
 
@@ -187,6 +190,23 @@ def test_the_file_does_not_tell_what_became_of_a_row(desk: Desk, tmp_path: Path)
     write_csv(desk, "ana", tmp_path / "ana.csv")
     text = (tmp_path / "ana.csv").read_text(encoding="utf-8")
     assert not [word for word in ("kept", "dropped", "relabelled", "consistency", "judge", "label=") if word in text]
+
+
+def test_the_judges_gate_reads_what_is_written(made: Made, desk: Desk, tmp_path: Path) -> None:
+    said = truthful(desk.sample, made.right, 12)
+    item = desk.sample.items[12].shown
+    other = next(label for label in desk.sample.labels if label != item.label)
+    desk.add("ana", [*said, Review(item.id, "relabel", other, note="=1")])
+    write_csv(desk, "ana", tmp_path / "ana.csv")
+    found = read_labels(make_spec(filters={"judge": {"human_labels": "ana.csv"}}), tmp_path)
+    assert found is not None
+    assert (found.undecided, found.disputed, found.warnings) == (7, 0, ())
+    truths = {(one.text, one.label): right for one, right in found.items}
+    rows = {row.shown.id: row.shown for row in desk.sample.items}
+    for one in said:
+        assert truths[rows[one.item].text, rows[one.item].label] is (one.decision == "accept")
+    assert (truths[item.text, item.label], truths[item.text, other]) == (False, True)
+    assert len(truths) == 14
 
 
 def test_answers_make_the_round_too(tmp_path: Path) -> None:
