@@ -27,6 +27,8 @@ from benchmarks.stub import Stub
 OURS, BARE = "ours", "bare"
 SAMPLES_OF_ROWS = 8
 """Answers a call where memory is measured; what a spec has by default."""
+FEWEST_ROWS = 20 * SAMPLES_OF_ROWS
+"""From here on a tenth of the rows is a call or two, and not all of them."""
 SYNCS = 20
 
 
@@ -55,6 +57,9 @@ def run(options: argparse.Namespace) -> int:
         name, job = options.part
         print(json.dumps({**CALLERS, **embedded.PARTS}[name](Job(**json.loads(job)))))
         return 0
+    if options.rows and options.rows < FEWEST_ROWS:
+        print(f"scripts/bench generation: --rows from {FEWEST_ROWS}, not {options.rows}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         write_items(Path(folder))
         if options.embedded:
@@ -140,7 +145,7 @@ def memory(options: argparse.Namespace, folder: str) -> list[str]:
     with Stub(0) as stub:
         job = Job(stub.url, 0, samples, options.concurrency, folder)
         found: list[dict[str, Any]] = []
-        for rows in (max(samples, options.rows // 10), options.rows):
+        for rows in (options.rows // 10, options.rows):
             found.append(apart(OURS, replace(job, calls=-(-rows // samples))))
             one = found[-1]
             print(

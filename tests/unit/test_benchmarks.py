@@ -273,6 +273,8 @@ def test_the_options_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             parser.parse_args(["generation", *wrong])
     assert "'many' is not 1 or more" in capsys.readouterr().err
+    assert module("__main__").main(["generation", "--rows", "10"]) == 2
+    assert "--rows from 160, not 10" in capsys.readouterr().err
 
 
 def test_the_stub_answers_as_many_texts_as_are_asked_for() -> None:
