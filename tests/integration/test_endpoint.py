@@ -140,7 +140,15 @@ def test_one_client_serves_several_event_loops(client: Callable[..., Client], en
 def test_concurrency_is_bounded(client: Callable[..., Client], endpoint: ScriptedEndpoint):
     release = threading.Event()
     endpoint.script(*[wait_for(release)] * 3)
-    threading.Timer(0.3, release.set).start()
+
+    def once_three_are_in() -> None:
+        while len(endpoint.calls) < 3:
+            time.sleep(0.01)
+        # Long enough for a fourth, if there were one.
+        time.sleep(0.3)
+        release.set()
+
+    threading.Thread(target=once_three_are_in, daemon=True).start()
     ask(client(concurrency=3), *prompts(9))
     assert endpoint.most_at_once == 3
 
