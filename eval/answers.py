@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 AnswerMetric = Literal["token_f1", "rouge_l", "json_fields"]
 WORD = re.compile(r"\w+")
 ARTICLES = frozenset(("a", "an", "the"))
+MOST_LEVELS = 64
+"""Of a JSON answer. What is nested deeper is no answer, and would be more than what reads it can follow."""
 
 
 def tokens(text: str) -> list[str]:
@@ -106,14 +108,23 @@ def clusters(answers: Sequence[str]) -> list[list[int]]:
 
 
 def json_object(text: str) -> dict[str, object] | None:
-    """The JSON object that the text is, None where it is anything else."""
+    """The JSON object that the text is, None where it is anything else or nested deeper than `MOST_LEVELS`."""
     if not text.lstrip().startswith("{"):
         return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, object]", value) if isinstance(value, dict) else None
+    return cast("dict[str, object]", value) if isinstance(value, dict) and _levels(value) <= MOST_LEVELS else None
+
+
+def _levels(value: object) -> int:
+    """How deep lists and objects are nested: 0 for a text, 2 for `{"a": [1]}`."""
+    level, inside = 0, [value]
+    while inside := [one for one in inside if isinstance(one, dict | list)]:
+        level += 1
+        inside = [each for one in inside for each in (one.values() if isinstance(one, dict) else one)]
+    return level
 
 
 def leaves(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -26,11 +26,13 @@ from harness.voting import CrossVoters, Voters
 
 
 class Spender(Llm, Protocol):
-    """The LLM client. `spent` is what this run has paid so far (earlier processes included), `used` what the answers
-    that it was told to `use` cost, whoever paid for them."""
+    """The LLM client. `spent` is what this run has paid so far (earlier processes included), `first_spent` what it had
+    when it first came to a point, `used` what the answers that it was told to `use` cost, whoever paid for them."""
 
     @property
     def spent(self) -> Cost: ...
+
+    def first_spent(self, point: str) -> Cost: ...
 
     @property
     def used(self) -> Cost: ...

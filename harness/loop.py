@@ -166,16 +166,16 @@ async def _closed_loop(
 async def closed_rounds(bench: Bench) -> tuple[list[Round], int, str]:
     """(the rounds, the best one's place, why it stopped). Of a finished run everything is read from the store."""
     spec, llm, watch = bench.spec, bench.llm, bench.watch
-    mark = _Mark(llm.spent, {})
+    mark = _Mark(llm.first_spent("start"), {})
     done: list[Round] = []
     best = 0
     while True:
         plan, plan_id = await _plan(bench, done)
         done.append(await _round(bench, plan, plan_id, done, best, mark))
-        mark = _Mark(llm.spent, watch.seconds)
+        mark = _Mark(llm.first_spent(_end_of(done[-1].harvest)), watch.seconds)
         best = best_round(done, best, spec)
         stop = stop_reason(done, best, spec)
-        evidence = evidence_of(done, best, spec, llm.spent)
+        evidence = evidence_of(done, best, spec, mark.spent)
         done[-1] = replace(done[-1], report=replace(done[-1].report, evidence=evidence))
         if stop:
             return done, best, stop
@@ -244,7 +244,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         dev=scored.reports,
         comparisons=scored.comparisons,
         gap=scored.gap,
-        cost=_since(bench.llm.spent, mark.spent),
+        cost=_since(bench.llm.first_spent(_end_of(now)), mark.spent),
         samples=samples_of(now),
         is_best=False,
         stop="",
@@ -269,6 +269,12 @@ async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
         return await steer(bench, llm, done[-1].scored.reports["mixed"], done[-1].harvest.plans, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
+
+
+def _end_of(harvest: Harvest) -> str:
+    """The end of a round as a point of the run's spending. With more budget a round ends with another data set, and so
+    at another point."""
+    return f"round {len(harvest.plans)} {harvest.dataset}"
 
 
 def _since(now: Cost, before: Cost) -> Cost:

@@ -36,6 +36,9 @@ class TimedLlm:
     def spent(self) -> Cost:
         return self._llm.spent
 
+    def first_spent(self, point: str) -> Cost:
+        return self._llm.first_spent(point)
+
     @property
     def used(self) -> Cost:
         return self._llm.used

@@ -197,9 +197,7 @@ class _Builder:
         self._values = 0
 
     def build(self, node: yaml.Node, key: Key) -> Any:
-        self._values += 1
-        if self._values > MAX_VALUES:
-            raise _Refused(f"more than {MAX_VALUES:,} values once its aliases (`*name`) are expanded", node)
+        self._count(node)
         self._document.lines.setdefault(key, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, key)
@@ -213,6 +211,11 @@ class _Builder:
             return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
         finally:
             self._open.discard(id(node))
+
+    def _count(self, node: yaml.Node) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _Refused(f"more than {MAX_VALUES:,} values once its aliases (`*name`) are expanded", node)
 
     def _enter(self, node: yaml.Node) -> None:
         if id(node) in self._open:
@@ -248,6 +251,8 @@ class _Builder:
             for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(source, yaml.MappingNode):
                     raise _Refused("`<<` takes over mappings only", cast("yaml.Node", source))
+                # What is taken over may be known already and never be built, so it counts here.
+                self._count(source)
                 self._enter(source)
                 yield from self._entries(source, key, merged=True)
                 self._open.discard(id(source))

@@ -48,6 +48,10 @@ class ScriptedLlm:
         self.requests: list[Request] = []
         self.spent = Cost()
         self.used = Cost()
+        self._points: dict[str, Cost] = {}
+
+    def first_spent(self, point: str) -> Cost:
+        return self._points.setdefault(point, self.spent)
 
     def use(self, keys: Iterable[str]) -> None:
         self.used += Cost(calls=len(set(keys)))

@@ -11,6 +11,7 @@ from harness.answers import kind_of
 from harness.generate import prompts
 from harness.generate.matrix import deal, in_slice
 from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
+from harness.llm.wire import REFUSED
 from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Plan, Quota
 from harness.spec import Spec, Task
 from harness.store import digest
@@ -283,6 +284,8 @@ def read_choice(answer: Answer | CallFailure, index: int, opening: str, *, lines
     raw = prompts.SURROGATE.sub("\ufffd", choice.text)
     if choice.finish_reason == "length":
         return "", "cut off at max_tokens", raw
+    if choice.finish_reason == REFUSED:
+        return "", "refusal", raw
     if choice.finish_reason == "content_filter":
         return "", "withheld by the endpoint's content filter", raw
     if not text:

@@ -108,6 +108,20 @@ class CallCache:
             return Cost()
         return Cost(calls=row[0], failed=row[1], prompt_tokens=row[2], completion_tokens=row[3], usd=row[4])
 
+    def first_spent(self, scope: str, point: str) -> Cost:
+        """What the scope had spent when it came to this point of its work for the first time, in whatever process."""
+        name = f"{scope}#{point}"
+
+        def note(db: sqlite3.Connection) -> None:
+            columns = "calls, failed, prompt_tokens, completion_tokens, usd"
+            query = f"INSERT OR IGNORE INTO ledger SELECT ?, {columns} FROM ledger WHERE scope = ?"  # noqa: S608
+            with db:
+                if not db.execute(query, (name, scope)).rowcount:
+                    db.execute("INSERT OR IGNORE INTO ledger VALUES (?, 0, 0, 0, 0, 0)", (name,))
+
+        self._run(note)
+        return self.spent(name)
+
     def leave_log(self) -> None:
         """See `share_between_machines`."""
         try:

@@ -115,6 +115,11 @@ class Client:
         """What this run has spent, earlier processes included."""
         return self._budget.spent
 
+    def first_spent(self, point: str) -> Cost:
+        """What this run had spent when it first came to this point, so that a resumed run tells costs by round as one
+        that was never stopped does."""
+        return self._cache.first_spent(self._scope, point)
+
     @property
     def used(self) -> Cost:
         """What the answers that `use` was told of cost, each once, whoever paid for them."""

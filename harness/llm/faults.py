@@ -9,9 +9,11 @@ from typing import Any, cast
 
 from harness import spec
 from harness.errors import EndpointError
-from harness.llm.wire import public_url
+from harness.llm.wire import public_url, whole
 
 RETRIED_STATUS = (408, 409, 429)
+OVERLOADED_STATUS = (429, 503, 529)
+"""Too many calls, not a wrong one: 529 is what some gateways say for 503."""
 
 
 class Kind(StrEnum):
@@ -48,6 +50,11 @@ class Fault(Exception):  # noqa: N818 - one attempt's outcome; users see Endpoin
         return self.status in RETRIED_STATUS or (self.status or 0) >= 500
 
     @property
+    def overloaded(self) -> bool:
+        """Whether fewer calls at a time would help."""
+        return self.status in OVERLOADED_STATUS
+
+    @property
     def wrong_model(self) -> bool:
         return self.status == 404 or self.code == "model_not_found"
 
@@ -76,7 +83,7 @@ def status_fault(status: int, body: object, retry_after: float | None) -> Fault:
 
 
 def _quoted(text: str) -> str:
-    text = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    text = " ".join(re.sub(r"<[^>]*>", " ", whole(text)).split())
     return f": {text[:300]}" if text else ""
 
 

@@ -11,7 +11,7 @@ from harness.llm.batch import Batch
 from harness.llm.embedded import Address
 from harness.llm.endpoint import Connections
 from harness.llm.faults import Explain, Fault, Kind
-from harness.llm.pacing import LONGEST_WAIT_S, Backoff, CoolDown, Rate
+from harness.llm.pacing import LONGEST_WAIT_S, Backoff, CoolDown, Rate, Window
 from harness.llm.wire import Reply, Request, prompt_estimate
 
 MAX_COOL_DOWNS = 20
@@ -27,6 +27,7 @@ class Health:
     """What is known of one endpoint, over all roles that use it."""
 
     cool_down: CoolDown = field(default_factory=CoolDown)
+    window: Window = field(default_factory=Window)
     answered: bool = False
     failed_in_a_row: int = 0
     refused_in_a_row: int = 0
@@ -60,9 +61,8 @@ class Lane:
         cool_downs = 0
         while True:
             await self.rate.admit(prompt_estimate(request) + request.n * request.max_tokens)
-            await self.health.cool_down.over()
             try:
-                reply = await self._send(batch, key, request)
+                reply = await self._admitted(batch, key, request)
             except Fault as fault:
                 kinds.append(fault.kind)
                 asked = self._asked_to_wait(fault)
@@ -79,6 +79,26 @@ class Lane:
                 self.health.success()
                 return reply
 
+    async def _admitted(self, batch: Batch, key: str, request: Request) -> Reply:
+        """Send it once the endpoint takes one more call. Who waits for the cool-down counts as open: else all that
+        waited would go out together when it ends."""
+        window = self.health.window
+        async with window.entered():
+            await self.health.cool_down.over()
+            await window.turn()
+            while self.health.cool_down.on:
+                await self.health.cool_down.over()
+                await window.turn()
+            cuts = window.cuts
+            try:
+                reply = await self._send(batch, key, request)
+            except Fault as fault:
+                if fault.overloaded:
+                    window.overloaded(cuts)
+                raise
+            window.answered()
+            return reply
+
     async def _send(self, batch: Batch, key: str, request: Request) -> Reply:
         with batch.on_the_wire():
             address = await self.address()
@@ -91,14 +111,14 @@ class Lane:
                 raise self._explain.fatal(fault, models) from fault
 
     async def _wait(self, fault: Fault, seconds: float) -> None:
-        if fault.status == 429:
+        if fault.overloaded:
             self.health.cool_down.extend(seconds)
         else:
             await asyncio.sleep(seconds)
 
     def _asked_to_wait(self, fault: Fault) -> float | None:
-        """Seconds of a Retry-After that came with 429 or 503."""
-        asked = fault.retry_after if fault.status in (429, 503) else None
+        """Seconds of a Retry-After that came with an overload."""
+        asked = fault.retry_after if fault.overloaded else None
         if asked is not None and asked > LONGEST_WAIT_S:
             raise self._explain.wait_too_long(asked) from fault
         return asked

@@ -1,12 +1,15 @@
-"""How fast an endpoint is pressed: rate limits, one shared cool-down, back-off. Nothing here changes an answer."""
+"""How hard an endpoint is pressed: rate limits, a shared cool-down, calls at a time, back-off. No answer changes."""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
+import math
 import random
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiolimiter import AsyncLimiter
@@ -15,6 +18,10 @@ from harness import spec
 
 LONGEST_WAIT_S = 600.0
 """An endpoint that asks for more than this ends the run instead of stalling it."""
+FASTER = 0.25
+"""Calls a second that each answer adds to the rate."""
+SLOWER = 0.9
+"""Share of what an endpoint was seen to bear that it gets after it has refused a call."""
 TOKEN_WINDOWS = 6
 """Parts of a minute that the token limit is kept in, so that a burst cannot use two minutes' worth at once."""
 
@@ -41,10 +48,104 @@ class CoolDown:
     def extend(self, seconds: float) -> None:
         self.until = max(self.until, time.monotonic() + seconds)
 
+    @property
+    def on(self) -> bool:
+        return self.until > time.monotonic()
+
     async def over(self) -> None:
         # Others may extend it meanwhile, so one sleep is not enough.
         while (left := self.until - time.monotonic()) > 0:  # noqa: ASYNC110 - waits for a clock, not for an event
             await asyncio.sleep(left)
+
+
+@dataclass(slots=True)
+class Window:
+    """How many calls an endpoint gets at a time (`size`) and a second (`rate`). No bound until it says that it gets too
+    much. Then half of what was open and a little less than what it answered since it last said so, and from there up by
+    a step for each answer (additive increase, multiplicative decrease: Chiu & Jain 1989).
+    """
+
+    size: float = math.inf
+    rate: float = math.inf
+    cuts: int = 0
+    _answers: int = 0
+    _since: float = field(default_factory=time.monotonic)
+    _next: float = 0.0
+    _idle_since: float = field(default_factory=time.monotonic)
+    _open: int = 0
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[None]:
+        """Be one of the calls that are open, first come first served."""
+        if self._waiting or not self._has_room():
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._leave()
+                elif turn in self._waiting:
+                    self._waiting.remove(turn)
+                raise
+        else:
+            self._take()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def turn(self) -> None:
+        """Wait until the rate allows one more call."""
+        now = time.monotonic()
+        at = max(now, self._next)
+        self._next = at + 1 / self.rate
+        if at > now:
+            await asyncio.sleep(at - now)
+
+    def answered(self) -> None:
+        """A call was answered well."""
+        self._answers += 1
+        self.size += 1 / self.size
+        self.rate += FASTER
+        self._admit()
+
+    def overloaded(self, cuts: int) -> None:
+        """A call that was sent after so many `cuts` was refused. Calls that were out together cut once."""
+        if cuts != self.cuts:
+            return
+        self.cuts += 1
+        self.size = max(1.0, min(self.size, self._open) / 2)
+        now = time.monotonic()
+        if self._answers:
+            borne = max(FASTER, SLOWER * self._answers / max(1e-3, now - self._since))
+            # An endpoint that is closed for a while answers little on average, and still bears more than that.
+            least = 0.0 if math.isinf(self.rate) else self.rate / 2
+            self.rate = max(least, min(self.rate, borne))
+        self._answers, self._since = 0, now
+
+    def _has_room(self) -> bool:
+        return self._open + 1 <= self.size
+
+    def _take(self) -> None:
+        if not self._open:
+            # While nothing was asked, nothing could be answered.
+            self._since += time.monotonic() - self._idle_since
+        self._open += 1
+
+    def _leave(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._idle_since = time.monotonic()
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._has_room():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._take()
+                turn.set_result(None)
 
 
 @dataclass(slots=True)
@@ -89,7 +190,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
 
 

@@ -17,6 +17,9 @@ from harness.records import Cost
 
 RoleName = Literal["generator", "judge", "critic"]
 SECRET_WORDS = ("key", "token", "secret", "password", "sig")
+REFUSED = "refusal"
+MOST_TOKENS = 10**9
+"""Of one call. A larger count is no count: an endpoint that reports one has to be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One text of an answer. `finish_reason` is the endpoint's own word, `""` where it gave none."""
+    """One text of an answer. `finish_reason` is the endpoint's own word, `""` where it gave none, and `REFUSED` where
+    the text is not the answer but why there is none."""
 
     text: str
     finish_reason: str
@@ -170,7 +174,7 @@ def parse_reply(text: str, *, chat: bool) -> Reply:
     """Read the body of a 200. Raises `NotTheProtocol` or `ReportedError`."""
     try:
         body: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotTheProtocol(f"expected a JSON answer, got {_excerpt(text)}") from None
     if not isinstance(body, dict):
         raise NotTheProtocol(f"expected a JSON object, got {_excerpt(text)}")
@@ -183,7 +187,7 @@ def parse_reply(text: str, *, chat: bool) -> Reply:
     try:
         ordered = sorted(cast("list[dict[str, Any]]", rows), key=lambda row: int(row.get("index") or 0))
         choices = tuple(_choice(row, chat=chat) for row in ordered)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         kind = "chat" if chat else "completion"
         raise NotTheProtocol(f"expected {kind} choices with a text each, got {_excerpt(text)}") from None
     usage: Any = fields.get("usage")
@@ -193,30 +197,38 @@ def parse_reply(text: str, *, chat: bool) -> Reply:
         choices,
         _count(counts.get("prompt_tokens")),
         _count(counts.get("completion_tokens")),
-        model if isinstance(model, str) else "",
+        whole(model) if isinstance(model, str) else "",
     )
 
 
 def _choice(row: dict[str, Any], *, chat: bool) -> Choice:
+    reason = str(row.get("finish_reason") or "")
     if chat:
         message = row["message"]
-        content = message.get("content")
-        text = message.get("refusal") or "" if content is None else content
+        text = message.get("content")
+        if text is None:
+            text = message.get("refusal") or ""
+            # Endpoints say "stop" of it.
+            reason = REFUSED if text else reason
     else:
         text = row["text"]
     if not isinstance(text, str):
         raise TypeError
     # JSON can name half of a surrogate pair, which no file or database takes.
-    return Choice(_whole(text), str(row.get("finish_reason") or ""))
+    return Choice(whole(text), whole(reason))
 
 
-def _whole(text: str) -> str:
-    """The text with every lone surrogate replaced by U+FFFD."""
+def whole(text: str) -> str:
+    """The text with every lone surrogate replaced by U+FFFD.
+
+    >>> whole("a\\ud800b")
+    'a\ufffdb'
+    """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 def _excerpt(text: str) -> str:

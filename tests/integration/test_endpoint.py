@@ -139,16 +139,16 @@ def test_one_client_serves_several_event_loops(client: Callable[..., Client], en
 
 def test_concurrency_is_bounded(client: Callable[..., Client], endpoint: ScriptedEndpoint):
     release = threading.Event()
-    endpoint.script(*[wait_for(release)] * 3)
 
-    def once_three_are_in() -> None:
-        while len(endpoint.calls) < 3:
+    def release_three() -> None:
+        """A fourth call has a while to come, however late the first three were made."""
+        while endpoint.most_at_once < 3 and not endpoint.closing.is_set():
             time.sleep(0.01)
-        # Long enough for a fourth, if there were one.
         time.sleep(0.3)
         release.set()
 
-    threading.Thread(target=once_three_are_in, daemon=True).start()
+    endpoint.script(*[wait_for(release)] * 3)
+    threading.Thread(target=release_three, daemon=True).start()
     ask(client(concurrency=3), *prompts(9))
     assert endpoint.most_at_once == 3
 

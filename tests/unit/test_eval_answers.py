@@ -108,9 +108,16 @@ def test_fields_of_a_structured_answer() -> None:
         json_fields("Jane", gold)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"a": }', "{" * 10_000, "null", "", '{"a":' * 5000])
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", '{"a": }', "{" * 10_000, "null", "", '{"a":' * 5000, '{"a":' * 65 + "1" + "}" * 65]
+)
 def test_what_is_no_object(text: str) -> None:
     assert json_object(text) is None
+
+
+def test_the_deepest_object_that_is_taken() -> None:
+    text = '{"a":' * 64 + "1" + "}" * 64
+    assert leaves(json_object(text) or {}) == {".".join("a" * 64): 1}
 
 
 def test_equal_answers_are_grouped_the_largest_group_first() -> None:

@@ -72,6 +72,20 @@ def test_ledger_adds_up_per_scope(path: Path):
         assert cache.spent("new") == Cost()
 
 
+def test_what_was_spent_at_a_point_is_what_the_first_process_found_there(path: Path):
+    with CallCache(path) as cache:
+        assert cache.first_spent("run", "start") == Cost()
+        cache.spend("run", COST)
+        assert cache.first_spent("run", "round 1") == COST
+        cache.spend("run", COST)
+    with CallCache(path) as cache:
+        assert cache.first_spent("run", "start") == Cost()
+        assert cache.first_spent("run", "round 1") == COST
+        assert cache.first_spent("run", "round 2") == COST + COST
+        assert cache.first_spent("other", "round 1") == Cost()
+        assert cache.spent("run") == COST + COST
+
+
 def test_only_the_owner_may_read_it(path: Path):
     path.parent.mkdir()
     path.touch(0o644)

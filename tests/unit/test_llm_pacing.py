@@ -21,6 +21,7 @@ from harness.llm.pacing import Backoff, retry_after
         ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": f"Wed, 21 Oct 2015 07:28:{'1' * 400} GMT"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),

@@ -106,7 +106,21 @@ def test_choices_come_in_the_order_of_their_index():
 
 def test_a_refusal_is_the_text():
     row = {"index": 0, "finish_reason": "stop", "message": {"content": None, "refusal": "I cannot"}}
-    assert parse_reply(json.dumps({"choices": [row]}), chat=True).choices == (Choice("I cannot", "stop"),)
+    assert parse_reply(json.dumps({"choices": [row]}), chat=True).choices == (Choice("I cannot", "refusal"),)
+
+
+def test_half_characters_become_marks_wherever_they_are_kept():
+    row = {"index": 0, "finish_reason": "st\ud800op", "message": {"content": "a\udfffb"}}
+    reply = parse_reply(json.dumps({"choices": [row], "model": "m\ud800"}), chat=True)
+    assert reply == Reply((Choice("a\ufffdb", "st\ufffdop"),), None, None, "m\ufffd")
+
+
+@pytest.mark.parametrize("count", [-1, True, 2.0, "7", 10**30])
+def test_a_count_that_cannot_be_one_is_none(count: object):
+    row = {"index": 0, "text": "a"}
+    body = {"choices": [row], "usage": {"prompt_tokens": count, "completion_tokens": 3}}
+    reply = parse_reply(json.dumps(body), chat=False)
+    assert (reply.prompt_tokens, reply.completion_tokens) == (None, 3)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +135,8 @@ def test_a_refusal_is_the_text():
         ('{"choices": [{"text": "completion"}]}', "chat choices with a text"),
         ('{"choices": [{"message": {"content": 3}}]}', "chat choices with a text"),
         ('{"choices": [{"message": "x"}]}', "chat choices with a text"),
+        ('{"choices": [{"index": Infinity, "message": {"content": "x"}}]}', "chat choices with a text"),
+        ("[" * 100_000, "expected a JSON answer"),
     ],
 )
 def test_what_is_not_the_protocol(body: str, says: str):

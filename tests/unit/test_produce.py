@@ -196,7 +196,7 @@ REPLIES = st.one_of(
         st.builds(
             Choice,
             st.text(st.characters(exclude_categories=()), max_size=20),
-            st.sampled_from(["stop", "length", "content_filter", "", "tool_calls"]),
+            st.sampled_from(["stop", "length", "content_filter", "refusal", "", "tool_calls"]),
         ),
         min_size=1,
         max_size=6,
@@ -231,6 +231,7 @@ def failure(choice: Choice, opening: str = "") -> tuple[str, str]:
 def test_why_an_answer_is_no_candidate() -> None:
     assert failure(Choice("Who wrote", "length")) == ("cut off at max_tokens", "Who wrote")
     assert failure(Choice("Who", "content_filter")) == ("withheld by the endpoint's content filter", "Who")
+    assert failure(Choice("This is against our rules.", "refusal")) == ("refusal", "This is against our rules.")
     assert failure(Choice(" \n", "stop"), "What") == ("empty answer", " \n")
     assert failure(Choice('""', "stop")) == ("empty answer", '""')
     assert failure(Choice("I\u2019m sorry, but I can\u2019t help with that.", "stop"))[0] == "refusal"

@@ -150,6 +150,11 @@ def test_an_alias_bomb_is_stopped():
     assert "once its aliases" in single(f"l0: &l0 [x]\n{levels}\n")[1]
 
 
+def test_a_bomb_of_mappings_that_take_each_other_over_is_stopped():
+    levels = "\n".join(f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}" for n in range(1, 12))
+    assert "once its aliases" in single(f"m0: &m0 {{a: 1}}\n{levels}\n")[1]
+
+
 def test_dotted_quotes_what_is_no_plain_name():
     assert dotted(("matrix", "dimensions", 0, "values", "very long")) == 'matrix.dimensions[0].values."very long"'
     assert dotted(()) == ""

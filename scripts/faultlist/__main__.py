@@ -1,0 +1,111 @@
+"""Run as: scripts/faults [options]. A new row is a function in one of the modules and a line in `TABLE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import facts
+
+from faultlist import cache, calls, claims, fuzz, hostile, kills, places, settings
+from faultlist.row import Measure, Options, Row, table
+
+TABLE: dict[tuple[int, ...], Measure] = {
+    (1, 2, 3, 27): kills.measure,
+    (4,): places.interrupts,
+    (5,): calls.storm,
+    (6,): calls.burst,
+    (7,): calls.slow,
+    (8, 9): calls.broken,
+    (10, 13, 14, 15, 17, 18): hostile.measure,
+    (11,): fuzz.measure,
+    (16,): settings.templates,
+    (19,): settings.yaml_files,
+    (20,): settings.weights,
+    (21,): cache.poisoned,
+    (22,): cache.key_fields,
+    (23,): places.two_at_once,
+    (24,): places.full_disk,
+    (26,): places.mlflow_locked,
+    (28,): places.same_bytes,
+    (31,): claims.measure,
+    (32,): places.poor_data,
+    (34,): calls.memory,
+}
+OUT = facts.ROOT / "experiments" / "faults.md"
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="scripts/faults", description="Break the program and say what held.")
+    whole.add_argument("--rows", metavar="1,5,17", help="these rows only, and those measured with them")
+    whole.add_argument("--seed", type=int, default=0, help="of the random points and inputs (0)")
+    whole.add_argument("--kills", type=int, default=50, help="SIGKILLs, spread over all stages (50)")
+    whole.add_argument("--per-run", type=int, default=5, help="of them in one run, each followed by a restart (5)")
+    whole.add_argument("--jobs", type=int, default=2, help="killed runs, and processes that fuzz, at a time (2)")
+    whole.add_argument("--fuzz", type=int, default=100_000, metavar="N", help="inputs for the parsers (100,000)")
+    whole.add_argument("--keep", type=Path, metavar="DIR", help="a new folder to work in, which is left as it is")
+    whole.add_argument("--out", type=Path, help="where the table goes (experiments/faults.md if all rows ran)")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    known = {number for numbers in TABLE for number in numbers}
+    wanted = {int(part) for part in options.rows.split(",")} if options.rows else known
+    if wanted - known:
+        raise SystemExit(f"scripts/faults: no row {sorted(wanted - known)}; there are {sorted(known)}")
+    began = time.monotonic()
+    rows: list[Row] = []
+    failed = False
+    with _folder(options.keep) as folder:
+        for numbers, measure in TABLE.items():
+            if not wanted & set(numbers):
+                continue
+            place = folder / f"rows{numbers[0]}"
+            place.mkdir()
+            try:
+                found = measure(_options(options, folder, place))
+            except (Exception, SystemExit):  # one row that cannot be measured must not cost the others
+                failed = True
+                print(f"rows {numbers}: could not be measured\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+                continue
+            rows += found
+            for row in found:
+                print(
+                    f"{row.number:>2} {'held' if row.held else 'NOT HELD'}: {row.fault} (n {row.n}): {row.figure}",
+                    flush=True,
+                )
+    out = options.out or (None if options.rows else OUT)
+    before = out.read_text(encoding="utf-8") if options.rows and out is not None and out.exists() else ""
+    text = table(rows, facts.commit(), before)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        print(f"table: {out}")
+    print(f"{len(rows)} rows in {(time.monotonic() - began) / 60:.1f} minutes")
+    return int(failed or not all(row.held for row in rows))
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Generator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield Path(folder)
+
+
+def _options(options: argparse.Namespace, root: Path, work: Path) -> Options:
+    return Options(options.seed, options.kills, options.per_run, options.jobs, options.fuzz, root, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""A small run of `harness` as a person makes it: a folder with data and a spec, a scripted endpoint on a real socket,
+and a process of its own. What came of it, as bytes that can be compared."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from endpoint import Call, ScriptedEndpoint, Step
+from trial_cases import ABOUT, answer, text_of
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY_VARIABLE = "FAULTS_KEY"
+LONGEST_RUN_S = 300
+SPEC = """\
+name: faults
+task:
+  noun: question
+  labels: {HUM: asking for a person, LOC: asking for a place}
+data:
+  source: {kind: file, path: items.csv}
+  slices: {clusters: 0}
+  split: {seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}
+generate: {accepted_per_round: 30, over_generation: 2, samples_per_call: 1, max_waves: 1, shots: 3}
+filters:
+  consistency: {folds: 2, passes: 0}
+  duplicates: {threshold: 0.999}
+  leakage: {threshold: 0.999}
+  judge: {gate_items: 10, audit: 2}
+train: {steps: 3, batch_size: 8}
+evaluate: {resamples: 200, arms: [seeds, mixed], controls: [], probe: {enabled: false}}
+feedback: {policies: []}
+stop: {max_rounds: 2, patience: 2}
+runtime: {threads: 1, limits: {generator: {concurrency: 4}}}
+"""
+CLOCK = ("started", "seconds", "units", "memory")
+"""Parts of a report that tell of the clock and of the process that ended the run."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An answer whose last byte was handed to the socket at `at` (monotonic seconds)."""
+
+    tenant: str
+    key: str
+    at: float
+
+
+class Desk(ScriptedEndpoint):
+    """A scripted endpoint that several runs use at once, told apart by their API keys, and that notes what it
+    delivered to whom. `delay` in seconds is what an answer takes."""
+
+    def __init__(self, step: Step = answer, delay: float = 0.01) -> None:
+        super().__init__(otherwise=self._serve)
+        self.step = step
+        self.delay = delay
+        self.deliveries: list[Delivery] = []
+        # A client that was killed is what is wanted here, not a fault of the server.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self._noting = threading.Lock()
+
+    def _serve(self, handler: Any, call: Call) -> None:
+        time.sleep(self.delay)
+        try:
+            self.step(handler, call)
+        except OSError:
+            handler.close_connection = True
+            return
+        with self._noting:
+            self.deliveries.append(Delivery(tenant_of(call), call.headers["idempotency-key"], time.monotonic()))
+
+    def delivered(self, tenant: str) -> list[Delivery]:
+        with self._noting:
+            return [one for one in self.deliveries if one.tenant == tenant]
+
+
+def tenant_of(call: Call) -> str:
+    return call.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+@dataclass
+class Trial:
+    """One store, in `folder`/runs. `tenant` is the API key that its process has."""
+
+    folder: Path
+    desk: Desk
+    tenant: str
+    text: str = SPEC
+    more: Mapping[str, str] = field(default_factory=dict[str, str])
+    rows: Sequence[tuple[str, str]] = ()
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rows = self.rows or [(text_of(label, number), label) for number in range(60) for label in ABOUT]
+        with (self.folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+        (self.folder / "trial.yaml").write_text(self.text, encoding="utf-8")
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "runs"
+
+    def with_database(self, template: Path) -> Trial:
+        """Start with a migrated MLflow database: the migrations take seconds and are not what is tried."""
+        self.store.mkdir(exist_ok=True)
+        shutil.copy(template, self.store / "mlflow.db")
+        return self
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """`harness run trial.yaml …`; what it prints goes to `said.txt`."""
+        roles = [
+            part
+            for role in ("generator", "judge")
+            for part in (
+                "--set",
+                f"llm.{role}={{base_url: '{self.desk.url}', model: model-a, api_key_env: {KEY_VARIABLE}}}",
+            )
+        ]
+        with (self.folder / "said.txt").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", "harness.cli", "run", "trial.yaml", *roles, *words],
+                cwd=self.folder,
+                env=environment(**{KEY_VARIABLE: self.tenant, **self.more}),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                **options,
+            )
+
+    def run(self, *words: str, **options: Any) -> int:
+        """The same to its end; the exit code."""
+        process = self.start(*words, **options)
+        try:
+            return process.wait(LONGEST_RUN_S)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said.txt").read_text(encoding="utf-8", errors="replace")
+
+    def finished(self, *words: str) -> Trial:
+        """Run to the end; ends the program where that fails, since nothing can be compared then."""
+        code = self.run(*words)
+        if code:
+            raise SystemExit(f"scripts/faults: an undisturbed run ended with exit code {code}:\n{self.said[-3000:]}")
+        return self
+
+    def artefacts(self) -> dict[str, tuple[int, int]]:
+        """Id of each finished artefact → which file its manifest is (inode, time of writing in ns)."""
+        found: dict[str, tuple[int, int]] = {}
+        for path in (self.store / "artefacts").glob("*/*/manifest.json"):
+            if not path.parent.name.startswith("."):
+                told = path.stat()
+                found[path.parent.name] = (told.st_ino, told.st_mtime_ns)
+        return found
+
+    def contents(self) -> dict[str, str]:
+        """File → sha256, for every file of every artefact; of the report without what its clock says."""
+        root = self.store / "artefacts"
+        found: dict[str, str] = {}
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            name = path.relative_to(root).as_posix()
+            # Killed processes leave half-written folders under such names; nothing reads them.
+            if "/.part-" in f"/{name}":
+                continue
+            if not name.startswith("run/"):
+                found[name] = sha(path.read_bytes())
+            elif path.name == "report.json":
+                found[name] = sha(timeless(path.read_bytes()))
+        return found
+
+    def cached_keys(self) -> set[str]:
+        with closing(sqlite3.connect(self.store / "calls.sqlite")) as database:
+            return {row[0] for row in database.execute("SELECT key FROM calls")}
+
+    def tracked(self) -> Counter[tuple[str, str]]:
+        """(status, lifecycle) of MLflow's runs → how many."""
+        with closing(sqlite3.connect(self.store / "mlflow.db")) as database:
+            return Counter(dict(_pairs(database.execute(
+                "SELECT status, lifecycle_stage, count(*) FROM runs GROUP BY status, lifecycle_stage"
+            ))))  # fmt: skip
+
+
+def _pairs(rows: Any) -> list[tuple[tuple[str, str], int]]:
+    return [((status, stage), count) for status, stage, count in rows]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def timeless(report: bytes) -> bytes:
+    """A report's JSON without what may differ between two runs that are the same."""
+    told = json.loads(report)
+    for name in CLOCK:
+        told.pop(name, None)
+    for each in told["rounds"]:
+        each.pop("seconds", None)
+    for look in told["openings"]:
+        look.pop("at", None)
+    return json.dumps(told, sort_keys=True).encode()
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Names under which the two do not hold the same."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def mlflow_template(work: Path) -> Path:
+    """A migrated, empty MLflow database."""
+    work.mkdir(parents=True, exist_ok=True)
+    code = "import sys\nfrom harness.mlflowstore import init_store\ninit_store(sys.argv[1])"
+    path = work / "mlflow.db"
+    if not path.exists():
+        subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], env=environment(), check=True)
+    return path
