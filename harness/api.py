@@ -167,6 +167,22 @@ class Run:
             scored.examples, align(scored.examples, answers), [bool(one) for one in rights(scored.examples, answers)]
         )
 
+    def reviews(self) -> pd.DataFrame:
+        """What reviewers decided on a sample of the candidates (`harness review`); empty where nobody has."""
+        from harness.reviews import desk_of
+        from harness.reviewsummary import review_frame
+
+        desk = desk_of(self.store, self.id)
+        return frames.frame([]) if desk is None else review_frame(desk)
+
+    def review_summary(self) -> pd.DataFrame:
+        """By reviewer: the precision of the accepted rows with its interval, and what the filters lost."""
+        from harness.reviews import desk_of
+        from harness.reviewsummary import summarise, summary_frame
+
+        desk = desk_of(self.store, self.id)
+        return frames.frame([]) if desk is None else summary_frame(summarise(desk))
+
     @cached_property
     def figures(self) -> dict[str, Figure]:
         """Name → picture of every section for which there is data."""

@@ -1,8 +1,8 @@
-"""`harness`: init · validate · plan · run · compare · collapse · ablate · show · report · export · track ·
+"""`harness`: init · validate · plan · run · compare · collapse · ablate · show · report · review · export · track ·
 register: what people type at.
 
-`harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`. Heavy imports stand inside commands:
-`harness --help` loads neither torch nor mlflow.
+`harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`, `harness review` in `reviewcli.py`.
+Heavy imports stand inside commands: `harness --help` loads neither torch nor mlflow.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 from harness.collapsecli import collapse
 from harness.comparecli import compare
 from harness.errors import HarnessError
-from harness.options import File, Overrides, reason_given, seed_numbers
+from harness.options import DEFAULT_STORE, File, Overrides, StoreOption, reason_given, seed_numbers
 from harness.plaintext import printable
+from harness.reviewcli import review
 from harness.running import DEFAULTS
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ app = typer.Typer(
 
 app.add_typer(collapse, name="collapse")
 app.command()(compare)
-
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
-DEFAULT_STORE = Path("runs")
+app.command()(review)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from harness.spec import Spec
 
 HELD_OUT_SHARE = 10
 """One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
+GROUP = 20_000
+"""Rows that are in memory as columns at a time, and that a row group of a file has."""
 FILES = {"train": "train.parquet", "validation": "validation.parquet"}
 
 ANSWER_COLUMNS = (
@@ -65,8 +67,6 @@ def is_held_out(ident: str) -> bool:
 
 def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
     """Write `data/train.parquet`, `data/validation.parquet` (if it has rows) and the card. Same rows, same bytes."""
-    import pyarrow.parquet as pq
-
     (folder / "data").mkdir()
     parts = {
         "train": [row for row in rows if not is_held_out(row.example.id)],
@@ -75,7 +75,7 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     # `datasets` cannot load a split without rows, so it is left out.
     written = [name for name, part in parts.items() if part or name == "train"]
     for name in written:
-        pq.write_table(_table(parts[name]), folder / "data" / FILES[name])
+        _write(folder / "data" / FILES[name], parts[name])
     values: Mapping[str, object] = {
         "noun": spec.task.noun,
         "name": spec.name,
@@ -93,8 +93,9 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
 
 
-def _table(rows: Sequence[Accepted]) -> Any:
+def _write(path: Path, rows: Sequence[Accepted]) -> None:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     answers = ("context", "answer", "asked_answer") if any(row.example.answer for row in rows) else ()
     schema = pa.schema(
@@ -102,22 +103,29 @@ def _table(rows: Sequence[Accepted]) -> Any:
         + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
         + [("shots", pa.list_(pa.string()))]
     )
-    records = [
-        {
-            "id": row.example.id,
-            "text": row.example.text,
-            "context": row.example.context,
-            "answer": row.example.answer,
-            "asked_answer": row.candidate.example.answer,
-            "label": row.example.label,
-            "asked_label": row.candidate.example.label,
-            "cell": row.candidate.cell,
-            "round": row.candidate.round,
-            "wave": row.candidate.wave,
-            "call": row.candidate.call,
-            "index": row.candidate.index,
-            "shots": list(row.candidate.shots),
-        }
-        for row in rows
-    ]
-    return pa.Table.from_pylist(records, schema=schema)
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, max(1, len(rows)), GROUP):
+            writer.write_table(_table(rows[start : start + GROUP], schema))
+
+
+def _table(rows: Sequence[Accepted], schema: Any) -> Any:
+    import pyarrow as pa
+
+    read: Mapping[str, Callable[[Accepted], object]] = {
+        "id": lambda row: row.example.id,
+        "text": lambda row: row.example.text,
+        "context": lambda row: row.example.context,
+        "answer": lambda row: row.example.answer,
+        "asked_answer": lambda row: row.candidate.example.answer,
+        "label": lambda row: row.example.label,
+        "asked_label": lambda row: row.candidate.example.label,
+        "cell": lambda row: row.candidate.cell,
+        "round": lambda row: row.candidate.round,
+        "wave": lambda row: row.candidate.wave,
+        "call": lambda row: row.candidate.call,
+        "index": lambda row: row.candidate.index,
+        "shots": lambda row: row.candidate.shots,
+    }
+    # Column by column: a dictionary for each row takes many times the memory of the rows.
+    columns = [pa.array([read[name](row) for row in rows], schema.field(name).type) for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.filters.rubric import Item
+from harness.plaintext import unguarded
 from harness.spec import FileSource, Spec
 from harness.specwords import one_of, suggest
 from harness.store import file_digest
@@ -22,8 +23,6 @@ from harness.taskspec import Task
 KEY = "filters.judge.human_labels"
 ACCEPT, REJECT, RELABEL = DECISIONS = ("accept", "reject", "relabel")
 NEEDED = ("id", "text", "label", "decision")
-GUARDED = tuple("=+-@\t\r\n＝＋－＠'")
-"""Before these `harness review` writes an apostrophe, so that no spreadsheet computes the cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +81,6 @@ def _rows(table: Table) -> Iterator[tuple[int, dict[str, str]]]:
     for number, row in zip(table.numbers, table.rows, strict=True):
         cells = {name: unguarded(str(row.get(name, ""))).strip() for name in columns}
         yield number, cells | {"decision": cells["decision"].casefold()}
-
-
-def unguarded(cell: str) -> str:
-    """A cell without the apostrophe that keeps spreadsheets from computing it.
-
-    >>> unguarded("'=1+1"), unguarded("''tis"), unguarded("'tis")
-    ('=1+1', "'tis", "'tis")
-    """
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(GUARDED) else cell
 
 
 def _check_columns(table: Table, task: Task) -> None:

@@ -54,9 +54,8 @@ def is_held(path: Path) -> bool:
 
 def _taken(path: Path, *, wait: bool) -> int | None:
     """The handle of the locked file; None where it is another's and one does not wait."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        handle = _opened(path)
         try:
             if not _locks(handle, wait=wait):
                 os.close(handle)
@@ -68,6 +67,14 @@ def _taken(path: Path, *, wait: bool) -> int | None:
             raise
         # Whoever held it has removed the file meanwhile: a lock on that one would exclude nobody.
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
 
 
 def _locks(handle: int, *, wait: bool) -> bool:

@@ -16,6 +16,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key, e.g. `--set seed=3`. May be given again.")
 ]
 
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store (`runtime.store` of the runs).")]
+DEFAULT_STORE = Path("runs")
+
 
 def seed_numbers(text: str) -> list[int]:
     """The numbers of `--seeds 0,1,2`. Raises `HarnessError` for anything else, and for a number given twice."""

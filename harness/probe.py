@@ -59,15 +59,15 @@ async def _batch(bench: Bench, round_: int, batch: int) -> tuple[str, ...]:
     }
     parents = {"split": bench.data.artefact.id}
     ident, _ = bench.store.id_of("probe", VERSION, inputs, parents, bench.spec.seed)
-    answered: list[produce.Batch] = []
+    answered = produce.Batch((), ())
     if ident not in bench.store:
         name = f"round {round_}: frozen probe" + (f", batch {batch + 1}" if batch else "")
         with bench.watch.stage("generation", name, len(draws)) as advance:
             answered = await ask(bench, draws, round_, batch, advance)
 
     def build(folder: Path) -> None:
-        write_lines(folder / "candidates.jsonl", Candidate, [one for each in answered for one in each.candidates])
-        write_lines(folder / "failures.jsonl", ParseFailure, [one for each in answered for one in each.failures])
+        write_lines(folder / "candidates.jsonl", Candidate, answered.candidates)
+        write_lines(folder / "failures.jsonl", ParseFailure, answered.failures)
 
     kept = bench.store.once("probe", VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed)
     candidates = read_lines(kept / "candidates.jsonl", Candidate)

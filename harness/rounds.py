@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,14 +30,12 @@ from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
 from harness.reports import Ambiguity, Calibration, FilterWorth
 from harness.spec import Spec
-from harness.store import digest, read_json, read_lines, write_json, write_lines
+from harness.store import Artefact, digest, each_line, read_json, read_lines, write_json, write_lines
 from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters, cross_vote
 
 SIEVE_VERSION = 5
 DATASET_VERSION = 2
-CHUNK = 16
-"""Calls that are asked for together, so that the endpoint is kept busy and the rows are made along the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,30 +188,8 @@ def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
 
 async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Wave:
     """Ask the generator for these quotas, or read what it answered before."""
-    draws = produce.draws(quotas, plan, bench.data.examples[Role.SEEDS], bench.spec, wave=number)
-    batches: list[produce.Batch] = []
-    inputs = {
-        **bench.section("task", "generate", "budget"),
-        "calls": digest([bench.llm.key(draw.request) for draw in draws]),
-        "templates": prompts.templates_digest(answers=bench.spec.task.answer is not None),
-        "wave": number,
-    }
-    parents = {"split": bench.data.artefact.id, "plan": plan_id}
-    ident, _ = bench.store.id_of("candidates", produce.VERSION, inputs, parents, bench.spec.seed)
-    if ident not in bench.store:
-        name = f"round {plan.round}: generate" + (f", wave {number + 1}" if number else "")
-        total = sum(draw.request.n for draw in draws)
-        with bench.watch.stage("generation", name, total) as advance:
-            batches = await ask(bench, draws, plan.round, number, advance)
-
-    def build(folder: Path) -> None:
-        write_lines(folder / "candidates.jsonl", Candidate, [one for batch in batches for one in batch.candidates])
-        write_lines(folder / "failures.jsonl", ParseFailure, [one for batch in batches for one in batch.failures])
-
-    artefact = bench.store.once(
-        "candidates", produce.VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed
-    )
-    candidates = tuple(read_lines(artefact / "candidates.jsonl", Candidate))
+    artefact = await _asked(bench, plan, plan_id, quotas, number)
+    candidates = tuple(_sharing(each_line(artefact / "candidates.jsonl", Candidate)))
     failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
     bench.llm.use(one.call for one in (*candidates, *failures))
     return Wave(
@@ -226,38 +202,101 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     )
 
 
+def _sharing(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The same candidates with one copy of what those of a cell or a call have in common, where each that was read has
+    its own: they stay in memory to the end of a run."""
+    cells: dict[str, Mapping[str, str]] = {}
+    calls: dict[str, Candidate] = {}
+    for one in candidates:
+        first = calls.setdefault(one.call, one)
+        example = replace(one.example, slices=cells.setdefault(one.cell, one.example.slices))
+        yield replace(one, example=example, call=first.call, shots=first.shots)
+
+
+async def _asked(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Artefact:
+    """The rows of a wave as an artefact; prompts and rows as they were made are in memory no longer than this takes."""
+    draws = produce.draws(quotas, plan, bench.data.examples[Role.SEEDS], bench.spec, wave=number)
+    made = produce.Batch((), ())
+    inputs = {
+        **bench.section("task", "generate", "budget"),
+        "calls": digest([bench.llm.key(draw.request) for draw in draws]),
+        "templates": prompts.templates_digest(answers=bench.spec.task.answer is not None),
+        "wave": number,
+    }
+    parents = {"split": bench.data.artefact.id, "plan": plan_id}
+    ident, _ = bench.store.id_of("candidates", produce.VERSION, inputs, parents, bench.spec.seed)
+    if ident not in bench.store:
+        name = f"round {plan.round}: generate" + (f", wave {number + 1}" if number else "")
+        total = sum(draw.request.n for draw in draws)
+        with bench.watch.stage("generation", name, total) as advance:
+            made = await ask(bench, draws, plan.round, number, advance)
+
+    def build(folder: Path) -> None:
+        write_lines(folder / "candidates.jsonl", Candidate, made.candidates)
+        write_lines(folder / "failures.jsonl", ParseFailure, made.failures)
+
+    return bench.store.once("candidates", produce.VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed)
+
+
 async def ask(
     bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int, advance: produce.OnAnswers
-) -> list[produce.Batch]:
-    """The answers to `draws`; those that a spent budget leaves unasked are failures that say so."""
-    batches: list[produce.Batch] = []
-    for start in range(0, len(draws), CHUNK):
-        chunk = draws[start : start + CHUNK]
-        try:
-            batches.append(
-                await produce.generate(chunk, bench.llm, bench.spec.task, round_=round_, wave=wave, on_answers=advance)
-            )
-        except BudgetError as error:
-            bench.watch.note(str(error))
-            return [*batches, *await _paid_for(bench, draws[start:], round_, wave)]
-    return batches
+) -> produce.Batch:
+    """The answers to `draws`; those that a spent budget leaves unasked are failures that say so.
+
+    All are asked for at once: the client knows how many calls an endpoint takes at a time, and no slot of it stands
+    empty before the last call.
+    """
+    made: dict[int, produce.Batch] = {}
+    try:
+        return await produce.generate(
+            draws, bench.llm, bench.spec.task, round_=round_, wave=wave, on_answers=advance, made=made
+        )
+    except BudgetError as error:
+        bench.watch.note(str(error))
+    for place, draw in enumerate(draws):
+        if place not in made:
+            made[place] = await _paid_for(bench, draw, round_, wave)
+    return produce.joined(made[place] for place in range(len(draws)))
 
 
-async def _paid_for(bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int) -> list[produce.Batch]:
-    """After the budget's end: what was answered before it ended comes from the cache, the rest is not asked."""
-    batches: list[produce.Batch] = []
-    for draw in draws:
-        try:
-            batches.append(await produce.generate([draw], bench.llm, bench.spec.task, round_=round_, wave=wave))
-        except BudgetError:
-            batches.append(produce.not_asked([draw], bench.llm, round_=round_, wave=wave))
-    return batches
+async def _paid_for(bench: Bench, draw: produce.Draw, round_: int, wave: int) -> produce.Batch:
+    """After the budget's end: an answer that there is already comes from the cache, what there is not is not asked."""
+    try:
+        return await produce.generate([draw], bench.llm, bench.spec.task, round_=round_, wave=wave)
+    except BudgetError:
+        return produce.not_asked([draw], bench.llm, round_=round_, wave=wave)
 
 
 async def _sieve(
     bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
 ) -> Harvest:
-    """All candidates so far through all filters; the verdicts are an artefact."""
+    """All candidates so far through all filters."""
+    artefact = await _sifted(bench, waves, plans, cross)
+    bench.llm.use(read_calls(artefact.path))
+    for note in read_json(artefact / "notes.json", tuple[str, ...]):
+        bench.watch.note(note)
+    known = {one.id: one.example for wave in waves for one in wave.candidates}
+    accepted = each_line(artefact / "accepted.jsonl", Example)
+    return Harvest(
+        tuple(waves),
+        Sieved(
+            tuple(read_lines(artefact / "verdicts.jsonl", Verdict)),
+            # Most are the candidates' own, under the label that was asked for.
+            tuple(known[row.id] if known[row.id] == row else row for row in accepted),
+        ),
+        read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
+        read_json(artefact / "calibration.json", _Calibrated).value,
+        tuple(plans),
+        artefact.id,
+        cross=cross,
+        ambiguity=read_json(artefact / "ambiguity.json", _Doubts).value,
+    )
+
+
+async def _sifted(
+    bench: Bench, waves: Sequence[Wave], plans: Sequence[Plan], cross: CrossTrained | CrossVoters | None
+) -> Artefact:
+    """The verdicts, and what the filters found on the way, as an artefact."""
     spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
     candidates = [one for wave in waves for one in wave.candidates]
     filters = enabled(spec.filters)
@@ -303,23 +342,7 @@ async def _sieve(
         write_json(folder / "ambiguity.json", _Doubts, _Doubts(doubts))
         write_calls(folder, noted)
 
-    artefact = bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
-    bench.llm.use(read_calls(artefact.path))
-    for note in read_json(artefact / "notes.json", tuple[str, ...]):
-        bench.watch.note(note)
-    return Harvest(
-        tuple(waves),
-        Sieved(
-            tuple(read_lines(artefact / "verdicts.jsonl", Verdict)),
-            tuple(read_lines(artefact / "accepted.jsonl", Example)),
-        ),
-        read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
-        read_json(artefact / "calibration.json", _Calibrated).value,
-        tuple(plans),
-        artefact.id,
-        cross=cross,
-        ambiguity=read_json(artefact / "ambiguity.json", _Doubts).value,
-    )
+    return bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
 
 
 def _context(

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -76,14 +76,23 @@ def read_json(path: Path, kind: type[T]) -> T:
     return adapter(kind).validate_json(path.read_bytes())
 
 
-def write_lines(path: Path, kind: type[T], values: Sequence[T]) -> None:
-    """One record a line."""
-    path.write_bytes(b"".join(dumps(kind, value) + b"\n" for value in values))
+def write_lines(path: Path, kind: type[T], values: Iterable[T]) -> None:
+    """One record a line, each written as it comes."""
+    with path.open("wb") as file:
+        file.writelines(dumps(kind, value) + b"\n" for value in values)
+
+
+def each_line(path: Path, kind: type[T]) -> Iterator[T]:
+    """The records of a file one by one, as `write_lines` wrote them."""
+    codec = adapter(kind)
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield codec.validate_json(line)
 
 
 def read_lines(path: Path, kind: type[T]) -> list[T]:
-    codec = adapter(kind)
-    return [codec.validate_json(line) for line in path.read_bytes().splitlines() if line]
+    return list(each_line(path, kind))
 
 
 @dataclass(frozen=True, slots=True)

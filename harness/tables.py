@@ -58,7 +58,7 @@ def read_file(source: FileSource, base: Path) -> Table:
         )
     if kind == "parquet":
         return _read_parquet(path)
-    text = _decode(path)
+    text = decoded(path)
     return _read_jsonl(path, text) if kind == "jsonl" else _read_delimited(path, text, kind)
 
 
@@ -76,7 +76,8 @@ def existing(path: Path, base: Path, folder: bool) -> Path:
     return full
 
 
-def _decode(path: Path) -> str:
+def decoded(path: Path) -> str:
+    """The file's text, without a byte order mark. Raises `DataError` unless it is UTF-8."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -99,7 +100,7 @@ def _decode(path: Path) -> str:
 def _read_delimited(path: Path, text: str, kind: Format) -> Table:
     delimiter = "," if kind == "csv" else "\t"
     warnings: tuple[str, ...] = ()
-    records, problem = _quoted(path.name, text, delimiter)
+    records, problem = quoted_records(path.name, text, delimiter)
     spread = any("\n" in cell for _, cells in records for cell in cells)
     if (problem or spread) and (plain := _unquoted(text, delimiter, even=kind == "csv")):
         records, problem = plain, ""
@@ -126,7 +127,7 @@ def _read_delimited(path: Path, text: str, kind: Format) -> Table:
     return Table(path.name, header, rows, "line", numbers, warnings, delimiter=delimiter)
 
 
-def _quoted(name: str, text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], str]:
+def quoted_records(name: str, text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], str]:
     """(line on which it starts, cells) of each record, quotes read as in RFC 4180, and what stopped the reading."""
     records: list[tuple[int, list[str]]] = []
     start = 1

@@ -99,6 +99,16 @@ def reset() -> Step:
     return step
 
 
+def no_http() -> Step:
+    """Bytes that are no HTTP, then the end of the connection."""
+
+    def step(handler: _Handler, call: Call) -> None:
+        handler.wfile.write(b"* OK IMAP4 ready\r\n")
+        handler.close_connection = True
+
+    return step
+
+
 class ScriptedEndpoint:
     """See the module's docstring. `most_at_once` is the largest number of calls that were open together;
     `answered` is set after the first answer. `otherwise` is the step of calls that no script is for."""

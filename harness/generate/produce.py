@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.answers import kind_of
@@ -128,7 +128,8 @@ def pick_shots(
     }
     near = [seed for seed in own if all(in_slice(seed.slices.get(name, ""), value) for name, value in wanted.items())]
     first = _sample(near, spec.generate.shots, weights, generator)
-    others = [seed for seed in own if seed not in first]
+    taken = {seed.id for seed in first}
+    others = [seed for seed in own if seed.id not in taken]
     filled = first + _sample(others, spec.generate.shots - len(first), weights, generator)
     generator.shuffle(filled)
     return filled
@@ -176,37 +177,61 @@ def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sa
 
 
 async def generate(
-    wave_draws: Sequence[Draw], llm: Llm, task: Task, *, round_: int, wave: int, on_answers: OnAnswers | None = None
+    wave_draws: Sequence[Draw],
+    llm: Llm,
+    task: Task,
+    *,
+    round_: int,
+    wave: int,
+    on_answers: OnAnswers | None = None,
+    made: dict[int, Batch] | None = None,
 ) -> Batch:
     """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`.
 
-    `on_answers` is told of each call how many answers it asked for, as soon as the call has ended.
+    Answers are parsed while others are waited for. `on_answers` is told of each call how many answers it asked for, as
+    soon as the call has ended; `made` gets its rows by the call's place, and keeps them if an error ends the rest.
     """
-    asked = {llm.key(draw.request): draw.request.n for draw in wave_draws}
+    rows = {} if made is None else made
+    places: dict[str, list[int]] = {}
+    for place, draw in enumerate(wave_draws):
+        places.setdefault(llm.key(draw.request), []).append(place)
 
     def done(answer: Answer | CallFailure) -> None:
+        # Equal requests have one key, and each of them is reported.
+        place = places[answer.key].pop()
+        rows[place] = parsed(wave_draws[place], answer, task, round_=round_, wave=wave)
         if on_answers:
-            on_answers(asked[answer.key])
+            on_answers(wave_draws[place].request.n)
 
-    answers = await llm.ask_many([draw.request for draw in wave_draws], done)
+    await llm.ask_many([draw.request for draw in wave_draws], done)
+    return joined(rows[place] for place in range(len(wave_draws)))
+
+
+def parsed(draw: Draw, answer: Answer | CallFailure, task: Task, *, round_: int, wave: int) -> Batch:
+    """The rows of one call: every answer that it asked for is a candidate or a parse failure."""
     candidates: list[Candidate] = []
     failures: list[ParseFailure] = []
-    for draw, answer in zip(wave_draws, answers, strict=True):
-        for index in range(draw.request.n):
-            ident = row_id(answer.key, index)
-            text, reason, raw = read_choice(answer, index, draw.opening, lines=task.answer is not None)
-            example = Example(ident, text, draw.cell.label, dict(draw.cell.values), Origin.SYNTHETIC)
-            if task.answer and not reason:
-                example, reason = with_answer(example, draw.context, task)
-            if reason:
-                failures.append(
-                    ParseFailure(ident, draw.cell.id, round_, wave, answer.key, index, reason=reason, raw=raw)
-                )
-            else:
-                candidates.append(
-                    Candidate(ident, draw.cell.id, example, round_, wave, answer.key, index, shots=draw.shots)
-                )
+    for index in range(draw.request.n):
+        ident = row_id(answer.key, index)
+        text, reason, raw = read_choice(answer, index, draw.opening, lines=task.answer is not None)
+        example = Example(ident, text, draw.cell.label, draw.cell.values, Origin.SYNTHETIC)
+        if task.answer and not reason:
+            example, reason = with_answer(example, draw.context, task)
+        if reason:
+            failures.append(ParseFailure(ident, draw.cell.id, round_, wave, answer.key, index, reason=reason, raw=raw))
+        else:
+            candidates.append(
+                Candidate(ident, draw.cell.id, example, round_, wave, answer.key, index, shots=draw.shots)
+            )
     return Batch(tuple(candidates), tuple(failures))
+
+
+def joined(batches: Iterable[Batch]) -> Batch:
+    """Rows of several calls, in order."""
+    own = list(batches)
+    return Batch(
+        tuple(one for batch in own for one in batch.candidates), tuple(one for batch in own for one in batch.failures)
+    )
 
 
 def not_asked(left: Sequence[Draw], llm: Llm, *, round_: int, wave: int) -> Batch:

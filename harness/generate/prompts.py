@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from harness.records import Cell, Example, Guidance
 from harness.spec import Dimension, Task
@@ -109,6 +109,7 @@ def render(source: str, values: Mapping[str, object]) -> str:
     return _template(source).render(**values)
 
 
+@lru_cache(1024)
 def one_line(text: str) -> str:
     """A data text as one line that cannot close the tags around it; half characters become U+FFFD.
 

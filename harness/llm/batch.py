@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,20 +27,33 @@ class Batch:
     @contextmanager
     def on_the_wire(self) -> Generator[None]:
         """Marks the current task as having a request out, which a stop lets finish. After a stop it gets cancelled."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("on_the_wire needs a running task")
         if self.stopped:
             raise asyncio.CancelledError
+        with self.unstopped():
+            yield
+
+    @contextmanager
+    def unstopped(self) -> Generator[None]:
+        """A stop lets the current task finish what is in here: what has been received is kept."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call of a batch needs a running task")
         self._sending.add(task)
         try:
             yield
         finally:
             self._sending.discard(task)
 
-    async def run(self, calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+    async def work(self, keys: Iterator[str], call: Callable[[str], Awaitable[None]]) -> None:
+        """Make one call after another until a stop; who shares `keys` with others makes those that they leave."""
+        for key in keys:
+            if self.stopped:
+                return
+            await call(key)
+
+    async def run(self, workers: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Run all; at the first error let what is on the wire finish, drop the rest and raise it."""
-        tasks = [asyncio.create_task(call) for call in calls]
+        tasks = [asyncio.create_task(worker) for worker in workers]
         try:
             _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if pending:

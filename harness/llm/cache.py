@@ -12,7 +12,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,6 +41,16 @@ INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE SET
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An answered call as it is kept: the request as it was hashed, what came back, and what that cost."""
+
+    key: str
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any]
+    cost: Cost
+
+
 class CallCache:
     """Answers by key, and a ledger of spend by scope (a scope is a run id). Use from one thread.
 
@@ -62,13 +73,21 @@ class CallCache:
 
     def put(self, key: str, request: Mapping[str, Any], answer: Mapping[str, Any], scope: str, cost: Cost) -> None:
         """Write an answer and its cost to disk, both or neither."""
-        question, body = canonical(request), canonical(answer)
+        self.put_all([Entry(key, request, answer, cost)], scope)
+
+    def put_all(self, entries: Sequence[Entry], scope: str) -> None:
+        """`put` for several answers in one transaction: the disk is waited for once, and all are written or none."""
+        rows: list[tuple[str, str, str, str]] = []
+        total = Cost()
+        for one in entries:
+            question, body = canonical(one.request), canonical(one.answer)
+            rows.append((one.key, question, body, _checksum(one.key, question, body)))
+            total += one.cost
 
         def write(db: sqlite3.Connection) -> None:
             with db:
-                checksum = _checksum(key, question, body)
-                db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, question, body, checksum))
-                _spend(db, scope, cost)
+                db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows)
+                _spend(db, scope, total)
 
         self._run(write)
 

@@ -8,9 +8,10 @@ what is known of an endpoint's health as long as the client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from harness import spec
 from harness.errors import BudgetError, EndpointError
 from harness.llm.batch import Batch
 from harness.llm.budget import Budget, Reservation
-from harness.llm.cache import CALLS_FILE, CallCache
+from harness.llm.cache import CALLS_FILE, CallCache, Entry
 from harness.llm.embedded import MODEL, SLOTS, Address, EmbeddedServer
 from harness.llm.endpoint import Connections, address_of
 from harness.llm.faults import Fault
@@ -36,6 +37,7 @@ from harness.llm.wire import (
     public_url,
     usage_of,
 )
+from harness.llm.writes import Writes
 from harness.locks import claimed
 from harness.records import Cost
 from harness.store import LOCKS, digest
@@ -43,6 +45,8 @@ from harness.store import LOCKS, digest
 __all__ = ["Answer", "CallFailure", "Choice", "Client", "Llm", "OnDone", "Outcome", "Request", "open_client"]
 
 Outcome = Answer | CallFailure
+KEYS = 4096
+"""Requests whose keys are remembered: a wave needs each of its keys three times."""
 OnDone = Callable[[Outcome], None]
 
 
@@ -68,6 +72,7 @@ class _Session:
     """What is bound to one event loop. `settled` is set, and replaced, whenever a call in flight ends."""
 
     loop: asyncio.AbstractEventLoop
+    writes: Writes
     users: int = 0
     lanes: dict[RoleName, Lane] = field(default_factory=dict[RoleName, Lane])
     connections: Connections = field(default_factory=Connections)
@@ -103,6 +108,7 @@ class Client:
         self._session: _Session | None = None
         self._counted: set[str] = set()
         self._used = Cost()
+        self._remembered = lru_cache(KEYS)(self._key)
 
     @property
     def spent(self) -> Cost:
@@ -132,6 +138,10 @@ class Client:
 
     def key(self, request: Request) -> str:
         """64 hex digits that stand for everything that can change the answer. Raises `MissingPackageError`."""
+        # A schema is a dictionary, which cannot be looked up by.
+        return self._remembered(request) if request.json_schema is None else self._key(request)
+
+    def _key(self, request: Request) -> str:
         return digest(self._material(request))
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
@@ -169,8 +179,26 @@ class Client:
 
         if missing:
             async with self._connected():
-                await batch.run([ask(key) for key in missing])
+                await batch.run(self._workers(batch, [(key, requests[places[key][0]].role) for key in missing], ask))
         return [outcomes[place] for place in range(len(requests))]
+
+    def _workers(
+        self, batch: Batch, missing: Sequence[tuple[str, RoleName]], ask: Callable[[str], Awaitable[None]]
+    ) -> list[Coroutine[Any, Any, None]]:
+        """For each role as many as it may have calls in flight; they share its calls. A task for each call would be
+        thousands that wait for a slot."""
+        queues: dict[RoleName, list[str]] = {}
+        for key, role in missing:
+            queues.setdefault(role, []).append(key)
+        found: list[Coroutine[Any, Any, None]] = []
+        for role, keys in queues.items():
+            shared = iter(keys)
+            found += [batch.work(shared, ask) for _ in range(min(len(keys), self._width(role)))]
+        return found
+
+    def _width(self, role: RoleName) -> int:
+        """Calls in flight. One at a time for the embedded LLM: only then do its answers repeat."""
+        return 1 if self._embedded(role) else (self._limits.get(role) or spec.Limits()).concurrency
 
     async def _ask(self, batch: Batch, key: str, request: Request) -> Outcome:
         """One logical call, once a slot is free."""
@@ -193,7 +221,8 @@ class Client:
                     return _from_cache(key, stored)
                 reply = await lane.answer(batch, key, request)
                 cost = self._cost(request, reply)
-                self._cache.put(key, self._material(request), _to_cache(reply, cost), self._scope, cost)
+                with batch.unstopped():
+                    await self._here().writes.put(Entry(key, self._material(request), _to_cache(reply, cost), cost))
             return Answer(key, reply.choices, cost)
         except Fault as fault:
             cost = Cost(failed=1)
@@ -240,8 +269,8 @@ class Client:
         session = self._here()
         if role not in session.lanes:
             endpoint, limits = self._endpoint(role), self._limits.get(role) or spec.Limits()
-            # One call at a time for the embedded LLM, over all roles: only then do its answers repeat.
-            slot = session.embedded_slot if self._embedded(role) else asyncio.Semaphore(limits.concurrency)
+            # The embedded LLM's one call at a time is so over all roles.
+            slot = session.embedded_slot if self._embedded(role) else asyncio.Semaphore(self._width(role))
             session.lanes[role] = Lane(
                 role,
                 endpoint,
@@ -258,7 +287,7 @@ class Client:
     def _here(self) -> _Session:
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.loop is not loop:
-            self._session = _Session(loop)
+            self._session = _Session(loop, Writes(self._cache, self._scope))
         return self._session
 
     @asynccontextmanager

@@ -128,8 +128,8 @@ def material(request: Request, endpoint: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def arguments(request: Request, endpoint: spec.Endpoint) -> dict[str, Any]:
-    """Keyword arguments for the `openai` client's `create`; what is not set is not sent.
+def body_of(request: Request, endpoint: spec.Endpoint) -> dict[str, Any]:
+    """The body of the call, as JSON values; what is not set is not sent.
 
     What the embedded LLM is not told it takes from llama.cpp's defaults (top-k 40, top-p 0.95, min-p 0.05).
     """
@@ -149,22 +149,19 @@ def arguments(request: Request, endpoint: spec.Endpoint) -> dict[str, Any]:
         result["top_p"] = float(request.top_p)
     if request.stop:
         result["stop"] = list(request.stop)
-    extra: dict[str, Any] = {} if request.min_p is None else {"min_p": float(request.min_p)}
+    if request.min_p is not None:
+        result["min_p"] = float(request.min_p)
     if request.json_schema is not None:
         schema = dict(request.json_schema)
         response_format = {
             "type": "json_schema",
             "json_schema": {"name": "answer", "schema": schema, "strict": True},
         }
-        if request.chat:
-            result["response_format"] = response_format
-        elif endpoint.base_url == "embedded":
+        if not request.chat and endpoint.base_url == "embedded":
             # llama.cpp ignores `response_format` for completions and takes the bare schema instead.
-            extra["json_schema"] = schema
+            result["json_schema"] = schema
         else:
-            extra["response_format"] = response_format
-    if extra:
-        result["extra_body"] = extra
+            result["response_format"] = response_format
     return result
 
 

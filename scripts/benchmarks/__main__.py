@@ -12,6 +12,7 @@ from benchmarks import (
     duplicates,
     engine,
     failuremodes,
+    generation,
     generative,
     lead,
     overhead,
@@ -23,6 +24,7 @@ from benchmarks import (
 TABLE: dict[str, ModuleType] = {
     "training": training,
     "generative": generative,
+    "generation": generation,
     "overhead": overhead,
     "statistics": statistics,
     "collapse": collapse,

@@ -36,6 +36,8 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 PATIENCE_S = 90.0
+CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
+"""Keys that are no characters."""
 
 
 def chromium() -> str:
@@ -84,6 +86,17 @@ class Page:
 
     async def text(self) -> str:
         return str(await self.ask("document.body ? document.body.innerText : ''"))
+
+    async def press(self, key: str) -> None:
+        """A key down and up, as a keyboard sends it: a character, or one of `CODES`."""
+        code = {"windowsVirtualKeyCode": CODES[key]} if key in CODES else {}
+        text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
+        await self._send("Input.dispatchKeyEvent", type="keyDown", key=key, **code, **text)
+        await self._send("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+
+    async def write(self, text: str) -> None:
+        """Text into what has the focus."""
+        await self._send("Input.insertText", text=text)
 
     async def picture(self) -> bytes:
         """PNG of what the window shows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import MODELS, Call, ScriptedEndpoint, good, hang, html, reply, reset, wait_for
+from endpoint import MODELS, Call, ScriptedEndpoint, good, hang, html, no_http, reply, reset, wait_for
 
 from harness import spec
 from harness.errors import BudgetError, EndpointError
@@ -152,6 +153,25 @@ def test_concurrency_is_bounded(client: Callable[..., Client], endpoint: Scripte
     assert endpoint.most_at_once == 3
 
 
+def test_a_call_more_is_no_task_more(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    tasks: list[int] = []
+
+    async def work() -> None:
+        await client(concurrency=3).ask_many(prompts(60), lambda _: tasks.append(len(asyncio.all_tasks())))
+
+    asyncio.run(work())
+    assert len(tasks) == 60
+    # Three workers and who waits for them; a call's own time-out may add one each.
+    assert max(tasks) <= 10
+
+
+def test_user_and_password_of_the_url_go_out_as_such(client: Callable[..., Client], endpoint: ScriptedEndpoint):
+    url = endpoint.url.replace("http://", "http://me:p%40ss@")
+    ask(client(url=url), REQUEST)
+    [call] = endpoint.calls
+    assert call.headers["authorization"] == f"Basic {base64.b64encode(b'me:p@ss').decode()}"
+
+
 def test_the_embedded_llm_gets_one_call_at_a_time_over_all_roles(tmp_path: Path, endpoint: ScriptedEndpoint):
     class Embedded(NoServer):
         def address(self) -> Address:
@@ -183,12 +203,13 @@ def test_finish_reason_and_missing_usage_are_told_as_they_are(
         [reply(500), reply(503)],
         [reply(408), reply(409)],
         [reset()],
+        [no_http()],
         [html(), reply(200, b"")],
         [reply(200, {"error": {"message": "overloaded", "code": 529}})],
         [reply(200, b'{"choices": []}')],
         [reply(200, b'{"choices": [{"index": 0, "text": 7}]}')],
     ],
-    ids=["429", "5xx burst", "408 409", "reset mid-body", "html", "error json", "no choices", "no text"],
+    ids=["429", "5xx burst", "408 409", "reset mid-body", "no http", "html", "error json", "no choices", "no text"],
 )
 def test_passing_faults_are_retried(client: Callable[..., Client], endpoint: ScriptedEndpoint, faults: list[object]):
     endpoint.script(*faults)  # type: ignore[arg-type]

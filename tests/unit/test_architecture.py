@@ -57,7 +57,7 @@ LOADED_LATE = tuple(
 """Imported by others inside functions only, so that they may import torch at their top."""
 READERS_OF_HELD_OUT = ("harness/decisions.py", "harness/filters/leakage.py")
 HOLDERS_OF_HELD_OUT = ("harness/decisions.py", "harness/rounds.py")
-PRINTERS = ("harness/cli.py", "harness/collapsecli.py", "harness/comparecli.py", "harness/terminal.py")
+PRINTERS = tuple(f"harness/{name}.py" for name in ("cli", "collapsecli", "comparecli", "reviewcli", "terminal"))
 LONGEST = 350
 HOME = re.compile(r"(?<![\w.~/-])/(?:work|home|root|Users|mnt|tmp)/\w")
 

@@ -9,11 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from causal_cases import TEXTS
 from run_cases import finish
 
 from harness.llm.cache import CallCache
 from harness.records import Cost
 from harness.store import Store
+from harness.train.tiny import Tiny, tiny_base
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -195,6 +197,94 @@ def test_a_finished_run_is_read_from_its_store(tmp_path: Path, capsys: pytest.Ca
     assert "outside models: 100.00 % of 346.5 s" in said
     assert main.main(["overhead", "--run", report.id]) == 2
     assert "--run and --store go together" in capsys.readouterr().err
+
+
+def pair(ours: float, bare: float, served: int = 30, **more: object) -> dict[str, dict[str, object]]:
+    one = {"cpu": 0.5, "served": 30, "rows": 30}
+    return {
+        "ours": {**one, "wall": ours, "seconds": {"generation": 0.25, "filtering": 0.125}, **more},
+        "bare": {**one, "wall": bare, "served": served},
+    }
+
+
+def test_generation_is_compared_with_the_bare_script_of_its_own_round_and_with_the_ideal() -> None:
+    generation = module("generation")
+    assert generation.ideal(1000, 64, 50) == pytest.approx(0.78125)
+    lines = generation.report([pair(1.0, 2.0), pair(3.0, 3.0), pair(1.5, 2.0)], 0.5)
+    assert lines == [
+        "wall time of ours, times that of the bare script: 0.75 (0.50–1.00)",
+        "processor time of ours, times that of the bare script: 1.00 (1.00–1.00)",
+        "  ours  1.50 (1.00–3.00) s, 3.00 (2.00–6.00) times the ideal; 0.50 (0.50–0.50) s cpu",
+        "  bare  2.00 (2.00–3.00) s, 4.00 (4.00–6.00) times the ideal; 0.50 (0.50–0.50) s cpu",
+        "  of ours: filtering 0.12 s, generation 0.25 s",
+    ]
+    assert generation.line(pair(1.0, 2.0)).endswith("bare 2.00 s (0.50 s cpu, 30 calls, 30 rows): 0.50×")
+
+
+def test_generation_refuses_to_compare_unequal_work() -> None:
+    with pytest.raises(SystemExit, match=r"not equal: \[29, 30\]"):
+        module("generation").report([pair(1.0, 2.0), pair(1.0, 2.0, served=29)], 0.5)
+
+
+def test_memory_that_does_not_grow_shows_as_such() -> None:
+    def run(rows: int, peak: float) -> dict[str, object]:
+        return {"rows": rows, "peaks": {f"filter {rows} candidates": peak, "end": 2 * peak}}
+
+    growth = module("generation").growth
+    assert growth(run(1000, 10e6), run(21_000, 30e6))[1:] == [
+        "  filter candidates                    10 MB      30 MB    10.0",
+        "  end                                  20 MB      60 MB    20.0",
+    ]
+    assert [line.split()[-1] for line in growth(run(1000, 10e6), run(21_000, 10e6))[1:]] == ["0.0", "0.0"]
+
+
+def test_tokens_of_both_are_set_against_their_own_time() -> None:
+    embedded = module("embedded")
+    one = {
+        "server": {"wall": 2.0},
+        "transformers": {"wall": 4.0, "tokens": {"server": 400, "transformers": 320}, "prompt": 130.0},
+    }
+    assert embedded.line(one) == "server 200 tokens/s (400 in 2.0 s), transformers 80 tokens/s (320 in 4.0 s): 2.50×"
+    assert embedded.report([one])[0].endswith("times those of transformers.generate: 2.50 (2.50–2.50)")
+
+
+def test_generate_answers_every_prompt_as_often_as_the_server_and_up_to_the_end_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real `generate` with a model of a few thousand parameters in place of the embedded one."""
+    base = tiny_base([f"{text}\n" for text in TEXTS], Tiny(320, width=32, layers=2, heads=2, context=2048), seed=0)
+    monkeypatch.setattr("harness.train.causal_base.load_base", lambda _: base)
+    embedded, callers = module("embedded"), module("callers")
+    callers.write_items(tmp_path)
+    (tmp_path / embedded.TEXTS).write_text('["Who wrote Emma ?", ""]')
+    found = embedded.transformers(callers.Job("embedded", 2, embedded.SAMPLES, 1, str(tmp_path)))
+    assert found["answers"] == 2 * embedded.SAMPLES
+    assert found["tokens"]["server"] == len(base.tokenizer("Who wrote Emma ?")["input_ids"])
+    assert found["tokens"]["transformers"] > 0
+    assert found["wall"] > 0
+
+
+def test_the_options_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = module("__main__").parser()
+    plain = parser.parse_args(["generation"])
+    assert (plain.calls, plain.concurrency, plain.latency_ms, plain.samples) == (1000, 64, 50.0, 1)
+    assert (plain.rows, plain.embedded) == (None, False)
+    for wrong in (["--calls", "0"], ["--concurrency", "-1"], ["--rows", "many"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["generation", *wrong])
+    assert "'many' is not 1 or more" in capsys.readouterr().err
+    assert module("__main__").main(["generation", "--rows", "10"]) == 2
+    assert "--rows from 160, not 10" in capsys.readouterr().err
+
+
+def test_the_stub_answers_as_many_texts_as_are_asked_for() -> None:
+    stub = module("stub")
+    chat = stub.body({"model": "m", "messages": [], "n": 3}, 1)
+    texts = [choice["message"]["content"] for choice in chat["choices"]]
+    assert len(set(texts)) == 3
+    assert all(len(text.split()) == stub.WORDS_OF_A_TEXT for text in texts)
+    assert texts[0] != stub.body({"model": "m", "messages": []}, 2)["choices"][0]["message"]["content"]
+    assert "text" in stub.body({"model": "m", "prompt": "x"}, 1)["choices"][0]
 
 
 def test_a_suite_on_two_engines_is_compared_by_time_artefacts_and_calls(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_further_look_of_a_suite_needs_words(place: Place) -> None:
 def test_help_names_every_command(place: Place) -> None:
     done = place("--help")
     assert done.code == 0
-    for name in ("init", "validate", "plan", "run", "compare", "show", "report", "track"):
+    for name in ("init", "validate", "plan", "run", "compare", "show", "report", "review", "track"):
         assert f" {name} " in done.out
     assert place().code == 2
 

@@ -61,6 +61,16 @@ def test_every_row_has_its_lineage(tmp_path: Path) -> None:
     }
 
 
+def test_a_large_set_is_written_part_by_part_and_holds_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pq.read_table(write(tmp_path / "whole", ROWS) / "data" / "train.parquet")
+    monkeypatch.setattr("harness.dataset.GROUP", 10)
+    path = write(tmp_path / "parts", ROWS) / "data" / "train.parquet"
+    assert pq.ParquetFile(path).num_row_groups == 3
+    assert pq.read_table(path).equals(whole)
+
+
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     rows = [accepted(1, 'A "quoted", naïve 😀 text\x00 ?')]
     (read,) = read_dataset(write(tmp_path / "one", rows))["train"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
-from harness.llm.cache import CallCache
+from harness.llm.cache import CallCache, Entry
 from harness.records import Cost
 
 COST = Cost(calls=1, prompt_tokens=10, completion_tokens=5, usd=0.25)
@@ -46,6 +46,20 @@ def test_an_answer_is_on_disk_before_the_cache_is_closed(path: Path):
         cache.put("k1", REQUEST, ANSWER, "run", COST)
         with CallCache(path) as other:
             assert other.answer_of("k1") == ANSWER
+
+
+def test_several_answers_are_written_together_or_not_at_all(path: Path):
+    entries = [Entry(f"k{number}", REQUEST, ANSWER, COST) for number in range(3)]
+    with CallCache(path) as cache:
+        cache.put_all(entries, "run")
+        assert [cache.answer_of(entry.key) for entry in entries] == [ANSWER] * 3
+        assert cache.spent("run") == COST + COST + COST
+        cache._db.execute("PRAGMA max_page_count = 1")  # pyright: ignore[reportPrivateUsage]
+        big = [Entry("new", REQUEST, ANSWER, COST), Entry("big", {"prompt": "x" * 1_000_000}, ANSWER, COST)]
+        with pytest.raises(StoreError, match="full"):
+            cache.put_all(big, "run")
+        assert cache.answer_of("new") is None
+        assert cache.spent("run") == COST + COST + COST
 
 
 def test_ledger_adds_up_per_scope(path: Path):

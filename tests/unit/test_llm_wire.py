@@ -17,7 +17,7 @@ from harness.llm.wire import (
     Reply,
     ReportedError,
     Request,
-    arguments,
+    body_of,
     estimate_tokens,
     material,
     parse_reply,
@@ -86,15 +86,15 @@ def test_the_official_endpoint_gets_its_own_name_for_the_length_limit():
     chat, completion = Request("judge", (("user", "x"),), 0, 7), Request("judge", "x", 0, 7)
     official = spec.Endpoint(base_url="https://api.openai.com/v1", model="m")
     other = spec.Endpoint(base_url="https://example.com/v1", model="m")
-    assert arguments(chat, official)["max_completion_tokens"] == 7
-    assert arguments(completion, official)["max_tokens"] == 7
-    assert arguments(chat, other)["max_tokens"] == 7
+    assert body_of(chat, official)["max_completion_tokens"] == 7
+    assert body_of(completion, official)["max_tokens"] == 7
+    assert body_of(chat, other)["max_tokens"] == 7
 
 
 def test_the_embedded_llm_gets_the_bare_schema_for_completions():
     request = Request("judge", "x", 0, 7, json_schema={"type": "object"})
-    assert arguments(request, spec.Endpoint())["extra_body"] == {"json_schema": {"type": "object"}}
-    elsewhere = arguments(request, spec.Endpoint(base_url="https://example.com/v1"))["extra_body"]
+    assert body_of(request, spec.Endpoint())["json_schema"] == {"type": "object"}
+    elsewhere = body_of(request, spec.Endpoint(base_url="https://example.com/v1"))
     assert elsewhere["response_format"]["json_schema"]["schema"] == {"type": "object"}
 
 

@@ -12,14 +12,14 @@ from harness import observe
 from harness.bench import Bench, Harvest
 from harness.dataset import is_held_out
 from harness.decisions import gate_of, keep_plan
-from harness.errors import EndpointError
+from harness.errors import BudgetError, EndpointError
 from harness.generate.feedback import first_plan
 from harness.generate.produce import NOT_ASKED
-from harness.llm.client import Llm, Request
+from harness.llm.client import CallFailure, Llm, OnDone, Outcome, Request
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData
-from harness.records import Decision, Plan, Quota, Role
+from harness.records import Cost, Decision, Plan, Quota, Role
 from harness.reports import GateReport
 from harness.rounds import harvest, refill
 from harness.scoring import train_arms
@@ -79,6 +79,17 @@ def test_one_wave_is_enough_where_the_target_is_met(place: Place) -> None:
     assert sorted(one.id for part in rows.values() for one in part) == sorted(one.id for one in now.sieved.accepted)
 
 
+def test_what_rows_have_in_common_is_in_memory_once(place: Place) -> None:
+    now = reap(place.bench(ScriptedLlm(good)))
+    by_cell = {one.cell: one.example.slices for one in now.candidates}
+    assert all(one.example.slices is by_cell[one.cell] for one in now.candidates)
+    by_call = {one.call: one for one in now.candidates}
+    assert len(by_call) == 12
+    assert all(one.call is by_call[one.call].call and one.shots is by_call[one.call].shots for one in now.candidates)
+    own = {one.id: one.example for one in now.candidates}
+    assert all(row is own[row.id] for row in now.sieved.accepted)
+
+
 def test_a_low_yield_is_made_up_for_by_measured_refills(place: Place) -> None:
     of = spec(over_generation=1, max_waves=5)
     now = reap(place.bench(ScriptedLlm(half_good), of))
@@ -123,6 +134,39 @@ def test_the_cap_on_candidates_is_kept(place: Place) -> None:
     now = reap(place.bench(ScriptedLlm(lambda request: "too short"), of))
     assert sum(quota.candidates for quota in now.quotas) == 52
     assert "the attempt cap was reached (9 waves, 55 candidates a round)" in now.shortfall
+
+
+class EndsAfterFailing(ScriptedLlm):
+    """Its first call fails for good, its second is answered, and then the budget is spent."""
+
+    async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+        if len(requests) == 1 or on_done is None:
+            return await super().ask_many(requests, on_done)
+        on_done(CallFailure(self.key(requests[0]), "HTTP 500", Cost(failed=1)))
+        await super().ask_many(requests[1:2], on_done)
+        raise BudgetError("budget.calls: 2 calls allowed, no room for another call.")
+
+
+def test_what_failed_before_the_budget_ended_is_not_asked_again(place: Place) -> None:
+    llm = EndsAfterFailing(good, calls=1)
+    now = reap(place.bench(llm))
+    assert len(llm.requests) == 1
+    assert Counter(failure.reason for failure in now.failures) == {"call failed: HTTP 500": 4, NOT_ASKED: 40}
+    assert len(now.candidates) == 4
+
+
+def test_a_wave_is_asked_for_in_one_go(place: Place) -> None:
+    class Counting(ScriptedLlm):
+        asked: list[int]
+
+        async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+            self.asked.append(len(requests))
+            return await super().ask_many(requests, on_done)
+
+    llm = Counting(good)
+    llm.asked = []
+    reap(place.bench(llm, spec(accepted_per_round=120)))
+    assert llm.asked == [60]
 
 
 def test_a_budget_that_ends_in_a_wave_loses_no_paid_answer(place: Place) -> None:
