@@ -208,7 +208,11 @@ REPLACED = (
     ("generation", "time", "several endpoints behind one address (vLLM, data-parallel), runtime.limits raised"),
     ("embedding", "time", "embedding on several machines (--engine ray) or a GPU: runtime.device: cuda"),
     ("prediction", "time", "a GPU; or fewer students: filters.consistency.folds, passes"),
-    ("duplicates", "time", "blocked search with a bound, then an approximate index with its recall measured"),
+    (
+        "duplicates",
+        "time",
+        "the index of the extra `scale`, which takes over from 100,000 rows on; its time is not in here",
+    ),
     ("verdict files", "time", "columnar verdicts (Parquet), written once per wave"),
     ("training", "time", "a GPU; steps are set by the spec and do not grow with the rows"),
     ("candidates and verdicts", "memory", "candidates as Parquet shards that stages stream, not a list in one process"),
