@@ -122,8 +122,8 @@ def _notes(rates: Rates, sizes: Sequence[Needs]) -> list[str]:
         "so at other sizes look at those of one epoch.",
         f"A part gives way where it alone takes all the memory or disk that is free, or a day ({DAY:,} s). Limits are "
         "extrapolated and rounded to two digits.",
-        "The exact search for duplicates compares each candidate with all before it, so its work grows with the square; all else "
-        "grows in proportion. Real data, frozen probe and gate do not grow.",
+        "The exact search for duplicates compares each candidate with all before it, so its work grows with the "
+        "square; all else grows in proportion. Real data, frozen probe and gate do not grow.",
         f"Measured here, now: {rates.pair * 1e9:.1f} ns to compare two vectors, {rates.line * 1e6:.0f} µs to write and "
         f"read a verdict, {rates.record / 1e3:.1f} kB of memory for a candidate and its verdicts.",
     ]
