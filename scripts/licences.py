@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
@@ -103,7 +104,8 @@ def packaged() -> Iterator[Licensed]:
 
 def installed() -> list[Licensed]:
     """All distributions of this Python but the project itself and pip, which comes with Python, by name."""
-    found = {one.metadata["Name"].lower(): one for one in distributions()}
+    # Not all of sys.path: a library that was imported may have put its own copies of others there.
+    found = {one.metadata["Name"].lower(): one for one in distributions(path=[sysconfig.get_path("purelib")])}
     for name in ("synthetic-data-harness", "pip"):
         found.pop(name, None)
     return [read(found[name]) for name in sorted(found)]
