@@ -56,7 +56,7 @@ def verdict(one: FilterAblation) -> str:
     compared = one.comparison
     if compared is None or compared.difference.value is None:
         return f"Not measured: {one.note or 'there is no comparison'}."
-    figure = f"{interval(compared.difference, 'points')} points"
+    figure = interval(compared.difference, "points")
     more = f" ({one.note})" if one.note else ""
     return f"{_claim(compared.difference, compared.p_holm)}: {figure}{more}."
 

@@ -35,7 +35,7 @@ FOUND = Ablation(
 def test_each_verdict_follows_the_interval_and_the_adjusted_p() -> None:
     said = {one.filter: verdict(one) for one in FOUND.filters}
     assert said["format"] == "Not measured: the same rows come through without it."
-    assert said["consistency"].startswith("Earned its place: +10.0")
+    assert said["consistency"] == "Earned its place: +10.0 points (+5.0 to +15.0)."
     assert said["difficulty"].startswith("May have earned its place")
     assert said["duplicates"].startswith("No measurable effect")
     assert said["judge"].startswith("Did harm here")
