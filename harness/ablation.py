@@ -163,5 +163,5 @@ def _note(bench: Bench, name: str, side: Harvest, *, same: bool, trained: bool) 
         notes.append("difficulty abstains too, since it asks the same students")
     ungraded = sum(one.filter == JudgeFilter.name and one.reason == NO_BUDGET for one in side.sieved.verdicts)
     if ungraded:
-        notes.append(f"{ungraded:,} rows that only now come to the judge were not graded")
+        notes.append(f"not graded, since only now they come to the judge: {ungraded:,}")
     return "; ".join(notes)
