@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.ablationreport import ALL, RESULT, VERSION, Ablation, FilterAblation, ablation_of, inputs_of
 from harness.bench import Bench, Harvest
 from harness.errors import DataError
-from harness.filters import enabled
+from harness.filters import enabled, without
 from harness.filters.base import Filter
 from harness.filters.consistency import ConsistencyFilter
 from harness.filters.judge import NO_BUDGET, JudgeFilter
@@ -96,10 +96,11 @@ async def _ablate(spec: Spec, base: Path, store: Store, llm: TimedLlm, watch: Wa
 
 
 def _without(bench: Bench, item: Filter) -> Bench:
-    filters = bench.spec.filters
-    off = getattr(filters, item.name).model_copy(update={"enabled": False})
-    spec = bench.spec.model_copy(update={"filters": filters.model_copy(update={item.name: off})})
-    return replace(bench, spec=spec, fitted=None if item.name == ConsistencyFilter.name else bench.fitted)
+    return replace(
+        bench,
+        spec=without(bench.spec, [item.name]),
+        fitted=None if item.name == ConsistencyFilter.name else bench.fitted,
+    )
 
 
 def _trained(bench: Bench, name: str, side: Harvest, whole: Harvest) -> Artefact | None:

@@ -15,7 +15,7 @@ from harness.arms import draw
 from harness.bench import Bench, Harvest
 from harness.decisions import keep_plan, steer
 from harness.errors import DataError
-from harness.filters import TABLE
+from harness.filters import TABLE, without
 from harness.generate.feedback import first_plan
 from harness.llm.client import Llm
 from harness.records import Comparison, Estimate, EvalReport, Example, Plan, Role
@@ -54,12 +54,7 @@ def _naive(spec: Spec) -> Spec:
 
 def _raw(spec: Spec) -> Spec:
     """Leakage stays on: a row that copies a test item would make this control look good."""
-    off = {
-        item.name: getattr(spec.filters, item.name).model_copy(update={"enabled": False})
-        for item in TABLE
-        if item.name != "leakage"
-    }
-    return spec.model_copy(update={"filters": spec.filters.model_copy(update=off)})
+    return without(spec, [item.name for item in TABLE if item.name != "leakage"])
 
 
 CONTROLS: Mapping[ControlName, Control] = {

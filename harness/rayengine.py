@@ -8,8 +8,6 @@ comes back through Ray but how a run ended.
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ from harness.errors import ClusterError
 from harness.raycluster import Cluster, last_line, nodes_of, ray_data, ray_itself
 from harness.rayembed import LEAST, Vectors, blocks, by_text, workers_of
 from harness.raytask import anywhere, make, needs_of, variables
+from harness.running import on_interrupt
 
 RETRIES = 3
 """So often a run whose worker was lost is taken up again by another one."""
@@ -115,10 +114,8 @@ def _fault(ray: Any, done: Any, log: Path) -> str:
 
 @contextmanager
 def interrupts() -> Generator[Callable[[], None]]:
-    """A check that raises KeyboardInterrupt after a Ctrl-C: Ray's own loops may swallow what a signal's handler raises.
-
-    Only the main thread may set handlers; elsewhere things stay as they are.
-    """
+    """A check that raises KeyboardInterrupt after a Ctrl-C: Ray's own loops may swallow what a signal's handler
+    raises."""
     seen: list[int] = []
 
     def check() -> None:
@@ -129,14 +126,8 @@ def interrupts() -> Generator[Callable[[], None]]:
         seen.append(number)
         check()
 
-    if threading.current_thread() is not threading.main_thread():
+    with on_interrupt(handler):
         yield check
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

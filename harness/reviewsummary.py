@@ -17,6 +17,7 @@ from eval.powered import Powered
 from eval.survey import Strata, powered_share, stratified_share
 from eval.worth import kappa
 from harness.frames import frame
+from harness.humanlabels import DECISIONS
 from harness.pages import interval
 from harness.records import Estimate
 from harness.reviewrows import Item, Sampled
@@ -24,8 +25,6 @@ from harness.reviews import Desk, Review
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DECIDED = ("accept", "reject", "relabel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def _counts(sample: Sampled, *, accepted: bool) -> tuple[int, int]:
 
 def _opinion_lines(one: Opinion, sample: Sampled) -> list[str]:
     of_kept, of_gone = (_counts(sample, accepted=side)[1] for side in (True, False))
-    words = ", ".join(f"{one.words.get(word, 0)} {word}" for word in DECIDED)
+    words = ", ".join(f"{one.words.get(word, 0)} {word}" for word in DECISIONS)
     lines = [
         f"{one.reviewer}: {sum(one.words.values())} of {len(sample.items)} rows decided ({words})",
         f"  precision of the accepted set: {interval(one.precision)}, n = {one.precision.n} of {of_kept:,}"
@@ -185,7 +184,7 @@ def summary_frame(found: Summary) -> pd.DataFrame:
     return frame(
         (
             {"reviewer": one.reviewer, "decided": sum(one.words.values()), **{word: one.words.get(word, 0) for word in
-             DECIDED}, "n": one.precision.n, **_ends("precision", one.precision),
+             DECISIONS}, "n": one.precision.n, **_ends("precision", one.precision),
              **_ends("powered", one.powered.score if one.powered else None), **_ends("lost", one.lost),
              **_ends("judge_kappa", one.judge)}
             for one in found.opinions

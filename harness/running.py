@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -49,11 +49,18 @@ def make_run(spec: Spec, base: Path, reopen: str = "") -> RunReport:
 @contextmanager
 def _interruptible() -> Generator[None]:
     """Ctrl-C raises at once. asyncio replaces Python's own handler by one that waits for the next await, which training
-    never reaches. Only the main thread may set handlers; elsewhere things stay as they are."""
+    never reaches."""
+    with on_interrupt(_interrupt):
+        yield
+
+
+@contextmanager
+def on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    """Ctrl-C calls `handler`. Only the main thread may set handlers; elsewhere things stay as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, _interrupt)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

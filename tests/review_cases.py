@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from factories import make_run_report, make_spec
@@ -13,6 +15,7 @@ from harness.records import Candidate, Decision, Example, Origin, Verdict
 from harness.reports import RunReport
 from harness.reviewrows import Sampled
 from harness.reviews import Desk, Review, open_desk
+from harness.reviewserver import ReviewServer
 from harness.store import Store, write_json, write_lines
 
 ANSWERS = {
@@ -138,3 +141,16 @@ def _kept(
 def truthful(sample: Sampled, right: frozenset[str], items: int | None = None) -> list[Review]:
     """The reviews of somebody who is never wrong, of the first `items` rows."""
     return [Review(item.shown.id, "accept" if item.shown.id in right else "reject") for item in sample.items[:items]]
+
+
+@contextmanager
+def serving(desk: Desk) -> Iterator[ReviewServer]:
+    """A server of the desk for the reviewer ana, on a thread of its own."""
+    with ReviewServer(desk, "ana") as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

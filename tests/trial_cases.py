@@ -20,27 +20,34 @@ WORDS = {
     "LOC": ["where", "river", "city", "island", "harbour", "valley", "lake", "street"],
 }
 FILLER = ["old", "green", "quiet", "famous", "northern", "lost", "early", "wooden", "open", "narrow", "royal", "silver"]
-SPEC = """\
-name: trial
+
+
+def small_spec(name: str, generate: str, limits: str) -> str:
+    """A run that trains in seconds: `generate` are more of that section's keys, `limits` the generator's."""
+    return f"""\
+name: {name}
 task:
   noun: question
-  labels: {HUM: asking for a person, LOC: asking for a place}
+  labels: {{HUM: asking for a person, LOC: asking for a place}}
 data:
-  source: {kind: file, path: items.csv}
-  slices: {clusters: 0}
-  split: {seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}
-generate: {accepted_per_round: 8, over_generation: 2, samples_per_call: 2, max_waves: 1, shots: 3}
+  source: {{kind: file, path: items.csv}}
+  slices: {{clusters: 0}}
+  split: {{seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}}
+generate: {{{generate}, over_generation: 2, max_waves: 1, shots: 3}}
 filters:
-  consistency: {folds: 2, passes: 0}
-  duplicates: {threshold: 0.999}
-  leakage: {threshold: 0.999}
-  judge: {gate_items: 10, audit: 2}
-train: {steps: 3, batch_size: 8}
-evaluate: {resamples: 200, arms: [seeds, mixed], controls: [], probe: {enabled: false}}
-feedback: {policies: []}
-stop: {max_rounds: 2, patience: 2}
-runtime: {threads: 1, limits: {generator: {max_retries: 0}}}
+  consistency: {{folds: 2, passes: 0}}
+  duplicates: {{threshold: 0.999}}
+  leakage: {{threshold: 0.999}}
+  judge: {{gate_items: 10, audit: 2}}
+train: {{steps: 3, batch_size: 8}}
+evaluate: {{resamples: 200, arms: [seeds, mixed], controls: [], probe: {{enabled: false}}}}
+feedback: {{policies: []}}
+stop: {{max_rounds: 2, patience: 2}}
+runtime: {{threads: 1, limits: {{generator: {{{limits}}}}}}}
 """
+
+
+SPEC = small_spec("trial", "accepted_per_round: 8, samples_per_call: 2", "max_retries: 0")
 SUITE = """\
 base: trial.yaml
 variants:

@@ -6,6 +6,8 @@ To add one: a file beside these, a line in `TABLE`, a section in `spec.Filters`,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.filters.base import Filter
 from harness.filters.consistency import ConsistencyFilter
 from harness.filters.difficulty import DifficultyFilter
@@ -15,6 +17,7 @@ from harness.filters.judge import JudgeFilter
 from harness.filters.leakage import LeakageFilter
 from harness.filters.quota import QuotaFilter
 from harness.filterspec import Filters
+from harness.spec import Spec
 
 TABLE: tuple[Filter, ...] = (
     FormatFilter(),
@@ -30,3 +33,9 @@ TABLE: tuple[Filter, ...] = (
 def enabled(filters: Filters) -> tuple[Filter, ...]:
     """The filters that a spec has switched on."""
     return tuple(item for item in TABLE if getattr(filters, item.name).enabled)
+
+
+def without(spec: Spec, names: Iterable[str]) -> Spec:
+    """The spec with the filters of these names off."""
+    off = {name: getattr(spec.filters, name).model_copy(update={"enabled": False}) for name in names}
+    return spec.model_copy(update={"filters": spec.filters.model_copy(update=off)})

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.filters.base import Context, Filter, Stamp, Standing
+from harness.filters.judge import JudgeFilter
 from harness.generate.produce import NOT_ASKED
 from harness.records import Candidate, Decision, Example, ParseFailure, Quota, Verdict
 from harness.reports import FunnelRow
 
 OnFilter = Callable[[str, int], None]
-JUDGE = "judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ async def sieve(filters: Sequence[Filter], context: Context, on_filter: OnFilter
                 one,
                 label=verdict.label or one.label,
                 answer=verdict.answer or one.answer,
-                grade=verdict.score if item.name == JUDGE and verdict.decision is Decision.KEEP else one.grade,
+                grade=verdict.score
+                if item.name == JudgeFilter.name and verdict.decision is Decision.KEEP
+                else one.grade,
             )
             for one, verdict in zip(standing, own, strict=True)
             if verdict.decision is not Decision.DROP

@@ -90,13 +90,19 @@ def storm(options: Options) -> Sequence[Row]:
     """Row 5."""
     step, calls = Storm(), 200
     told = _ask(options, step, calls, {"concurrency": 8})
-    figure = (
-        f"requests / answers {step.amplification:.2f} (at most {AMPLIFICATION}); {len(told.answers)} of {calls} "
-        f"answered, {len(told.failures)} given up; {told.seconds:.0f} s, {step.ideal(calls):.0f} s is the least"
-    )
-    held = step.amplification <= AMPLIFICATION and len(told.answers) == calls
+    held, figure = _borne(step, told, calls)
+    figure += f"; {told.seconds:.0f} s, {step.ideal(calls):.0f} s is the least"
     fault = f"429 with Retry-After, closed 60 % of {STORM_S:.0f} s, and 5 calls a second at most; 8 calls at a time"
     return [Row(5, fault, calls, held, figure, options.seed)]
+
+
+def _borne(step: Counted, told: Told, calls: int) -> tuple[bool, str]:
+    """Whether every call was answered without many more requests than answers, with the figures."""
+    figure = (
+        f"requests / answers {step.amplification:.2f} (at most {AMPLIFICATION}); {len(told.answers)} of {calls} "
+        f"answered, {len(told.failures)} given up"
+    )
+    return step.amplification <= AMPLIFICATION and len(told.answers) == calls, figure
 
 
 class Burst(Counted):
@@ -129,11 +135,8 @@ def burst(options: Options) -> Sequence[Row]:
     """Row 6."""
     step, calls = Burst(), 200
     told = _ask(options, step, calls, {"concurrency": 8})
-    figure = (
-        f"requests / answers {step.amplification:.2f} (at most {AMPLIFICATION}); {len(told.answers)} of {calls} "
-        f"answered, {len(told.failures)} given up; first call {step.recovered:.1f} s after the end of the burst"
-    )
-    held = step.amplification <= AMPLIFICATION and len(told.answers) == calls
+    held, figure = _borne(step, told, calls)
+    figure += f"; first call {step.recovered:.1f} s after the end of the burst"
     fault = f"429, 503, 529 and 500 without Retry-After for {BURST_S:.0f} s; 8 calls at a time"
     return [Row(6, fault, calls, held, figure, options.seed)]
 

@@ -212,6 +212,18 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+def _python(code: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """This Python with the code, for which the path is its argument."""
+    return subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 def weights(options: Options) -> Sequence[Row]:
     """Row 20: headers that lie, as a checkpoint; pickles in the place of an adapter."""
     import pickle
@@ -221,14 +233,7 @@ def weights(options: Options) -> Sequence[Row]:
     for number, data in enumerate(lies().values()):
         (place / f"{number:02}.safetensors").write_bytes(data)
     (place / "90.safetensors").write_bytes(pickle.dumps(Payload(marker)))
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(place)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = _python(LOAD, place)
     refused, taken = done.stdout.count("refused"), done.stdout.count("TAKEN")
     adapter = options.work / "adapter"
     adapter.mkdir()
@@ -241,14 +246,7 @@ def weights(options: Options) -> Sequence[Row]:
         "try:\n    read_adapters(nn.Sequential(nn.Linear(2, 2)), Path(sys.argv[1]))\n"
         "except DataError as error:\n    print('refused')\n"
     )
-    pickled = subprocess.run(
-        [sys.executable, "-c", code, str(adapter)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    pickled = _python(code, adapter)
     shutil.rmtree(adapter)
     n = len(lies()) + 2
     peak = re.search(r"peak (\d+)", done.stdout)

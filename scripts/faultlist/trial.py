@@ -21,32 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from endpoint import Call, ScriptedEndpoint, Step
-from trial_cases import ABOUT, answer, text_of
+from trial_cases import ABOUT, answer, small_spec, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY_VARIABLE = "FAULTS_KEY"
 LONGEST_RUN_S = 300
-SPEC = """\
-name: faults
-task:
-  noun: question
-  labels: {HUM: asking for a person, LOC: asking for a place}
-data:
-  source: {kind: file, path: items.csv}
-  slices: {clusters: 0}
-  split: {seeds: 20, dev: 40, anchor: 10, test: 40, near_duplicate: 0.999}
-generate: {accepted_per_round: 30, over_generation: 2, samples_per_call: 1, max_waves: 1, shots: 3}
-filters:
-  consistency: {folds: 2, passes: 0}
-  duplicates: {threshold: 0.999}
-  leakage: {threshold: 0.999}
-  judge: {gate_items: 10, audit: 2}
-train: {steps: 3, batch_size: 8}
-evaluate: {resamples: 200, arms: [seeds, mixed], controls: [], probe: {enabled: false}}
-feedback: {policies: []}
-stop: {max_rounds: 2, patience: 2}
-runtime: {threads: 1, limits: {generator: {concurrency: 4}}}
-"""
+SPEC = small_spec("faults", "accepted_per_round: 30, samples_per_call: 1", "concurrency: 4")
 CLOCK = ("started", "seconds", "units", "memory")
 """Parts of a report that tell of the clock and of the process that ended the run."""
 

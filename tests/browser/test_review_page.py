@@ -6,15 +6,14 @@ Needs Debian's `chromium` (`apt-get install chromium`) or Chrome; run with `scri
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pictures.browser import Page, browser
-from review_cases import make_made
+from review_cases import make_made, serving
 
 from harness.reviews import Desk
 from harness.reviewserver import ReviewServer
@@ -30,18 +29,6 @@ PHONE, DESK = (360, 800), (1280, 900)
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return make_made(Store(tmp_path / "runs"), 60, text=EVIL).desk(12)
-
-
-@contextmanager
-def serving(desk: Desk) -> Iterator[ReviewServer]:
-    with ReviewServer(desk, "ana") as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @asynccontextmanager

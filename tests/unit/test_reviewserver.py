@@ -9,12 +9,11 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from review_cases import make_made
+from review_cases import make_made, serving
 
 from harness.errors import HarnessError
 from harness.reviews import Desk
@@ -22,18 +21,6 @@ from harness.reviewserver import HEADERS, MOST_BYTES, ReviewServer, render
 from harness.store import Store
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
-
-
-@contextmanager
-def serving(desk: Desk) -> Iterator[ReviewServer]:
-    with ReviewServer(desk, "ana") as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
