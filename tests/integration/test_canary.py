@@ -14,6 +14,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -85,7 +86,6 @@ class Impostor:
     def __init__(self, folder: Path, truth: Mapping[str, str]) -> None:
         self.folder = folder
         self.truth = truth
-        self.drawn = 0
         self.said: list[str] = []
 
     def __call__(self, call: Call) -> list[str]:
@@ -96,8 +96,9 @@ class Impostor:
             return [self._criticise(sent)]
         assert sent.startswith("You write realistic training data."), sent
         (label,) = [name for name, about in ABOUT.items() if f"new question {about}." in sent]
-        self.drawn += call.body["n"]
-        return [text_of(label, self.drawn + index) for index in range(call.body["n"])]
+        # From what was asked and not from a count of calls, whose order concurrent calls do not keep.
+        asked = zlib.crc32(json.dumps(call.body, sort_keys=True).encode())
+        return [text_of(label, asked + index) for index in range(call.body["n"])]
 
     def _grade(self, sent: str) -> str:
         about, text = re.search(r"Description: a question (.*)\n<item>(.*)</item>", sent).groups()  # type: ignore[union-attr]
