@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from harness.collapsecli import collapse
 from harness.comparecli import compare
 from harness.errors import HarnessError
+from harness.interrupts import exit_code
 from harness.options import DEFAULT_STORE, File, Overrides, StoreOption, reason_given, seed_numbers
 from harness.plaintext import printable
 from harness.reviewcli import review
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 
 
 class Commands(TyperGroup):
-    """Runs a command. An error that a person can mend becomes one paragraph and exit code 2, Ctrl-C becomes 130."""
+    """Runs a command. An error that a person can mend becomes one paragraph and exit code 2; Ctrl-C and SIGTERM
+    become 130 and 143."""
 
     # Not around `app()`: there typer has made an exit code of its own out of Ctrl-C already.
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print("\nstopped. What was finished is kept: the same command goes on from here.", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise typer.Exit(exit_code(error)) from None
         except HarnessError as error:
             print(f"error: {printable(str(error))}", file=sys.stderr)
             raise typer.Exit(2) from None

@@ -11,13 +11,14 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.interrupts import on_interrupt, stop
 from harness.machine import cores, free_memory
 from harness.spec import Spec
 
@@ -119,12 +120,13 @@ def run_apart(
 ) -> None:
     """`at_a_time` of them, each in a process of its own that writes what it says to `log/<name>.log`.
 
-    A process that is killed fails its job and no other. On Ctrl-C all are ended; what they finished is in the store.
+    A process that is killed fails its job and no other. On Ctrl-C each lets its calls in flight finish and ends; a
+    second one ends them at once. What they finished is in the store.
     """
     log.mkdir(parents=True, exist_ok=True)
     waiting = list(jobs)
     going: dict[Connection, _Child] = {}
-    with _all_ended(going):
+    with on_interrupt(stop), _all_ended(going):
         while waiting or going:
             while waiting and len(going) < at_a_time:
                 child = _start(waiting.pop(0), work, log)
@@ -176,7 +178,8 @@ def _child(result: Connection, work: Work, job: Job, log: Path) -> None:
     handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    result.send(fault_of(work, job))
+    with suppress(KeyboardInterrupt):
+        result.send(fault_of(work, job))
     result.close()
 
 
@@ -186,10 +189,14 @@ def _all_ended(going: Mapping[Connection, _Child]) -> Generator[None]:
     try:
         yield
     finally:
-        for child in going.values():
-            child.process.terminate()
-        for child in going.values():
-            child.process.join()
+        try:
+            for child in going.values():
+                child.process.terminate()
+            for child in going.values():
+                child.process.join()
+        finally:
+            for child in going.values():
+                child.process.kill()
 
 
 def _connection(found: object) -> Connection:

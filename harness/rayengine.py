@@ -17,10 +17,10 @@ from typing import Any, Literal
 from harness.embed import SentenceEmbedder
 from harness.engine import Ended, Job, OnEnd, Work
 from harness.errors import ClusterError
+from harness.interrupts import on_interrupt, stop
 from harness.raycluster import Cluster, last_line, nodes_of, ray_data, ray_itself
 from harness.rayembed import LEAST, Vectors, blocks, by_text, workers_of
 from harness.raytask import anywhere, make, needs_of, variables
-from harness.running import on_interrupt
 
 RETRIES = 3
 """So often a run whose worker was lost is taken up again by another one."""
@@ -120,7 +120,7 @@ def interrupts() -> Generator[Callable[[], None]]:
 
     def check() -> None:
         if seen:
-            raise KeyboardInterrupt
+            stop(seen[0])
 
     def handler(number: int, _frame: FrameType | None) -> None:
         seen.append(number)

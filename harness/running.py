@@ -1,15 +1,12 @@
-"""A run as a person makes it: progress is shown, and Ctrl-C ends it at once."""
+"""A run as a person makes it: progress is shown, and Ctrl-C ends it."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
+
+from harness.interrupts import on_interrupt, stop
 
 if TYPE_CHECKING:
     from harness.reports import RunReport
@@ -42,30 +39,6 @@ def make_run(spec: Spec, base: Path, reopen: str = "") -> RunReport:
     import harness.loop as loop
     from harness.terminal import watching
 
-    with _interruptible(), watching() as progress:
+    # asyncio replaces Python's own handler by one that waits for the next await, which training never reaches.
+    with on_interrupt(stop), watching() as progress:
         return loop.run(spec, base, progress, reopen)
-
-
-@contextmanager
-def _interruptible() -> Generator[None]:
-    """Ctrl-C raises at once. asyncio replaces Python's own handler by one that waits for the next await, which training
-    never reaches."""
-    with on_interrupt(_interrupt):
-        yield
-
-
-@contextmanager
-def on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
-    """Ctrl-C calls `handler`. Only the main thread may set handlers; elsewhere things stay as they are."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

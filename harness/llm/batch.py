@@ -14,6 +14,18 @@ class Batch:
     def __init__(self) -> None:
         self.stopped = False
         self._sending: set[asyncio.Task[Any]] = set()
+        self._tasks: Sequence[asyncio.Task[None]] = ()
+
+    @property
+    def sending(self) -> int:
+        """Calls whose request is out."""
+        return len(self._sending)
+
+    def stop(self) -> None:
+        """Let what is on the wire finish and drop the rest."""
+        self.stopped = True
+        for task in {*self._tasks} - self._sending:
+            task.cancel()
 
     @contextmanager
     def stopped_by_error(self) -> Generator[None]:
@@ -53,13 +65,11 @@ class Batch:
 
     async def run(self, workers: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Run all; at the first error let what is on the wire finish, drop the rest and raise it."""
-        tasks = [asyncio.create_task(worker) for worker in workers]
+        self._tasks = tasks = [asyncio.create_task(worker) for worker in workers]
         try:
             _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if pending:
-                self.stopped = True
-                for task in pending - self._sending:
-                    task.cancel()
+                self.stop()
                 await asyncio.wait(tasks)
         finally:
             for task in tasks:

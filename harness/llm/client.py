@@ -20,6 +20,7 @@ from harness.errors import BudgetError, EndpointError
 from harness.llm.batch import Batch
 from harness.llm.budget import Budget, Reservation
 from harness.llm.cache import CALLS_FILE, CallCache, Entry
+from harness.llm.draining import Draining
 from harness.llm.embedded import MODEL, SLOTS, Address, EmbeddedServer
 from harness.llm.endpoint import Connections, address_of
 from harness.llm.faults import Fault
@@ -77,7 +78,11 @@ class _Session:
     lanes: dict[RoleName, Lane] = field(default_factory=dict[RoleName, Lane])
     connections: Connections = field(default_factory=Connections)
     embedded_slot: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    draining: Draining = field(init=False)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.draining = Draining(self.loop)
 
 
 class Client:
@@ -152,6 +157,7 @@ class Client:
         Raises:
             BudgetError: the next call could exceed a limit. Calls in flight were awaited, their answers are cached.
             EndpointError: the endpoint cannot be used at all; the message says what to do. Answers are kept, too.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; calls in flight were awaited, as above. A second Ctrl-C does not wait.
         """
         report = on_done or _ignore
         places: dict[str, list[int]] = {}
@@ -178,7 +184,7 @@ class Client:
                 report(outcomes[place])
 
         if missing:
-            async with self._connected():
+            async with self._connected(batch):
                 await batch.run(self._workers(batch, [(key, requests[places[key][0]].role) for key in missing], ask))
         return [outcomes[place] for place in range(len(requests))]
 
@@ -291,11 +297,12 @@ class Client:
         return self._session
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[None]:
+    async def _connected(self, batch: Batch) -> AsyncGenerator[None]:
         session = self._here()
         session.users += 1
         try:
-            yield
+            with session.draining.of(batch):
+                yield
         finally:
             session.users -= 1
             if not session.users:
