@@ -51,7 +51,7 @@ task:
   labels: {HUM: asking for a person, LOC: asking for a place, NUM: asking for a number}
 data:
   source: {kind: file, path: items.csv}
-  split: {seeds: 30, dev: 90, anchor: 15, test: 30, pool: 15, near_duplicate: 0.999}
+  split: {seeds: 30, dev: 135, anchor: 15, test: 30, pool: 15, near_duplicate: 0.999}
 matrix:
   dimensions:
     - {name: length, use: shots, values: [short, long]}
@@ -63,7 +63,7 @@ filters:
   leakage: {threshold: 0.999}
   judge: {gate_items: 30}
   quota: {enabled: false}
-train: {steps: 12, batch_size: 16}
+train: {steps: 20, batch_size: 16, learning_rate: 0.003}
 evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw], probe: {items: 50}}
 feedback: {policies: [quotas, contrast, shots, critic, relabel, surplus]}
 stop: {max_rounds: 2, patience: 2}
@@ -72,9 +72,10 @@ runtime: {store: runs, log_level: debug}
 
 
 def text_of(label: str, number: int, canary: str = "") -> str:
-    """Eleven words, some of them typical of the label; two in five HUM and LOC texts look like the other label."""
+    """Eleven words, some of them typical of the label; one in five HUM and LOC texts looks like the other one,
+    so that any student that has learnt something confuses the two in both directions."""
     rng = random.Random(f"{label} {number} {canary}")
-    looks = TAKEN_FOR[label] if canary and number % 5 < 2 else label
+    looks = TAKEN_FOR[label] if canary and number % 5 == 0 else label
     words = [*rng.sample(WORDS[looks], 4), *rng.sample(FILLER, 6)]
     return " ".join([words[0], *rng.sample(words[1:], 9), *([canary] if canary else [f"no{rng.randrange(10**6)}"])])
 
@@ -126,7 +127,7 @@ class Case:
         self.printed: list[str] = []
         rows = [
             (text_of(label, number, f"zq7item{3 * number + place:04}"), label)
-            for number in range(64)
+            for number in range(80)
             for place, label in enumerate(ABOUT)
         ]
         with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
@@ -264,7 +265,13 @@ def test_without_the_guard_the_scan_finds_the_dev_text(tmp_path: Path) -> None:
         "import harness.filters.leakage as leakage\nassert callable(leakage.overlaps)\n"
         "leakage.overlaps = lambda *_, **__: ''"
     )
-    quick = ("filters.judge.enabled=false", "runtime.tracking.enabled=false", "evaluate.test=false")
+    quick = (
+        "filters.judge.enabled=false",
+        "runtime.tracking.enabled=false",
+        "evaluate.test=false",
+        "evaluate.arms=[seeds, mixed]",
+        "evaluate.controls=[]",
+    )
     with broken.endpoint:
         done = broken.run(*(part for each in quick for part in ("--set", each)), before=no_guard)
     assert done.returncode == 0, done.stdout + done.stderr
