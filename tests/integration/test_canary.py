@@ -67,7 +67,7 @@ train: {steps: 20, batch_size: 16, learning_rate: 0.003}
 evaluate: {resamples: 200, arms: [seeds, mixed, all_real], controls: [shuffled, raw], probe: {items: 50}}
 feedback: {policies: [quotas, contrast, shots, critic, relabel, surplus]}
 stop: {max_rounds: 2, patience: 2}
-runtime: {store: runs, log_level: debug}
+runtime: {store: runs, log_level: debug, threads: 1}
 """
 
 

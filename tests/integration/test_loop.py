@@ -58,7 +58,7 @@ filters:
 train: {steps: 30}
 evaluate: {resamples: 200, controls: [static, raw], probe: {items: 50}}
 stop: {max_rounds: 2, patience: 2}
-runtime: {store: runs, tracking: {enabled: true}}
+runtime: {store: runs, threads: 1, llm_threads: 1, tracking: {enabled: true}}
 """
 
 
