@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from harness.embed import Embedder
 from harness.filters.funnel import Sieved
 from harness.generate import produce
 from harness.labelling import CrossFitted, CrossTrained
-from harness.llm.client import Llm
+from harness.lines import Joined
+from harness.llm.client import StreamingLlm
 from harness.progress import Watch
 from harness.real import RealData
 from harness.records import Candidate, Cost, Example, ParseFailure, Plan, Quota, Role
@@ -25,7 +26,7 @@ from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters
 
 
-class Spender(Llm, Protocol):
+class Spender(StreamingLlm, Protocol):
     """The LLM client. `spent` is what this run has paid so far (earlier processes included), `first_spent` what it had
     when it first came to a point, `used` what the answers that it was told to `use` cost, whoever paid for them."""
 
@@ -76,8 +77,8 @@ class Wave:
     artefact: str
     round: int
     quotas: tuple[Quota, ...]
-    candidates: tuple[Candidate, ...]
-    failures: tuple[ParseFailure, ...]
+    candidates: Sequence[Candidate]
+    failures: Sequence[ParseFailure]
     out_of_budget: bool
 
     @property
@@ -102,12 +103,12 @@ class Harvest:
     cross: CrossTrained | CrossVoters | None = field(default=None, compare=False)
 
     @property
-    def candidates(self) -> list[Candidate]:
-        return [one for wave in self.waves for one in wave.candidates]
+    def candidates(self) -> Sequence[Candidate]:
+        return Joined(wave.candidates for wave in self.waves)
 
     @property
-    def failures(self) -> list[ParseFailure]:
-        return [one for wave in self.waves for one in wave.failures]
+    def failures(self) -> Sequence[ParseFailure]:
+        return Joined(wave.failures for wave in self.waves)
 
     @property
     def quotas(self) -> list[Quota]:
@@ -117,18 +118,38 @@ class Harvest:
     def out_of_budget(self) -> bool:
         return any(wave.out_of_budget for wave in self.waves)
 
-    def accepted(self) -> list[Accepted]:
-        by_id = {one.id: one for one in self.candidates}
-        return [Accepted(example, by_id[example.id]) for example in self.sieved.accepted]
+    def accepted(self) -> Iterable[Accepted]:
+        """The accepted rows with their candidates, read anew each time they are gone through."""
+        return _AcceptedRows(self.candidates, self.sieved.accepted)
 
     def material(self, data: RealData) -> Material:
         """Training rows of the arms; what is kept for the transfer gap is in none of them."""
         return Material(
             seeds=data.examples[Role.SEEDS],
             pool=data.examples.get(Role.POOL, ()),
-            accepted=[example for example in self.sieved.accepted if not is_held_out(example.id)],
+            accepted=list(_sharing(one for one in self.sieved.accepted if not is_held_out(one.id))),
         )
 
     def held_out(self) -> list[Example]:
         """Accepted synthetic rows that no arm is trained on."""
-        return [example for example in self.sieved.accepted if is_held_out(example.id)]
+        return list(_sharing(one for one in self.sieved.accepted if is_held_out(one.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class _AcceptedRows:
+    """Candidates and those of them that were accepted, in the same order."""
+
+    candidates: Sequence[Candidate]
+    examples: Sequence[Example]
+
+    def __iter__(self) -> Iterator[Accepted]:
+        candidates = iter(self.candidates)
+        for example in self.examples:
+            yield Accepted(example, next(one for one in candidates if one.id == example.id))
+
+
+def _sharing(examples: Iterable[Example]) -> Iterator[Example]:
+    """The same examples with one copy of the slices that those of a cell have in common."""
+    known: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+    for one in examples:
+        yield replace(one, slices=known.setdefault(tuple(one.slices.items()), one.slices))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from harness.arms import draw
 from harness.bench import Bench, Harvest
@@ -141,7 +142,7 @@ def side_report(
     return ControlReport(
         name=name,
         about=about,
-        calls=len({one.call for one in (*harvest.candidates, *harvest.failures)}),
+        calls=len({one.call for one in chain(harvest.candidates, harvest.failures)}),
         candidates=sum(quota.candidates for quota in harvest.quotas),
         accepted=len(harvest.sieved.accepted),
         rows=rows,

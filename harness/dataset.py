@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from harness.generate.prompts import render
 from harness.records import Candidate, Example
@@ -16,6 +18,8 @@ HELD_OUT_SHARE = 10
 """One accepted row in so many is kept from training: the transfer gap needs synthetic items that no arm has seen."""
 GROUP = 20_000
 """Rows that are in memory as columns at a time, and that a row group of a file has."""
+CHUNK = 500
+"""Rows that are in memory as records at a time."""
 FILES = {"train": "train.parquet", "validation": "validation.parquet"}
 
 ANSWER_COLUMNS = (
@@ -65,26 +69,30 @@ def is_held_out(ident: str) -> bool:
     return int(ident.rsplit("-", 1)[-1], 16) % HELD_OUT_SHARE == 0
 
 
-def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
-    """Write `data/train.parquet`, `data/validation.parquet` (if it has rows) and the card. Same rows, same bytes."""
+def write_dataset(folder: Path, rows: Iterable[Accepted], spec: Spec, round_: int, filters: Sequence[str]) -> None:
+    """Write `data/train.parquet`, `data/validation.parquet` (if it has rows) and the card. Same rows, same bytes.
+
+    `rows` are gone through once and never all in memory.
+    """
     (folder / "data").mkdir()
-    parts = {
-        "train": [row for row in rows if not is_held_out(row.example.id)],
-        "validation": [row for row in rows if is_held_out(row.example.id)],
-    }
-    # `datasets` cannot load a split without rows, so it is left out.
-    written = [name for name, part in parts.items() if part or name == "train"]
-    for name in written:
-        _write(folder / "data" / FILES[name], parts[name])
+    labels: Counter[str] = Counter()
+    with ExitStack() as opened:
+        files = {name: opened.enter_context(_File(folder / "data" / file)) for name, file in FILES.items()}
+        for row in rows:
+            labels[row.example.label] += 1
+            files["validation" if is_held_out(row.example.id) else "train"].add(row)
+        # `datasets` cannot load a split without rows, so it is left out, but for that of training.
+        files["train"].open(answers=False)
+    counts = {name: file.rows for name, file in files.items()}
+    written = [name for name in FILES if counts[name] or name == "train"]
     values: Mapping[str, object] = {
         "noun": spec.task.noun,
         "name": spec.name,
         "round": round_,
         "splits": written,
-        "train": len(parts["train"]),
-        "validation": len(parts["validation"]),
+        **counts,
         "model": spec.llm.generator.model,
-        "labels": dict(sorted(Counter(row.example.label for row in rows).items())),
+        "labels": dict(sorted(labels.items())),
         "filters": ", ".join(filters) or "none",
         "category": "text-generation" if spec.task.answer else "text-classification",
         "real": "Only contexts are real: those of seeds." if spec.task.answer else "No real text is in here.",
@@ -93,19 +101,59 @@ def write_dataset(folder: Path, rows: Sequence[Accepted], spec: Spec, round_: in
     (folder / "README.md").write_text(render(CARD, values) + "\n", encoding="utf-8")
 
 
-def _write(path: Path, rows: Sequence[Accepted]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _File:
+    """A parquet file that takes row after row, made at the first one: this says whether rows have answers."""
 
-    answers = ("context", "answer", "asked_answer") if any(row.example.answer for row in rows) else ()
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("id", "text", *answers, "label", "asked_label", "cell")]
-        + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
-        + [("shots", pa.list_(pa.string()))]
-    )
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, max(1, len(rows)), GROUP):
-            writer.write_table(_table(rows[start : start + GROUP], schema))
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: Any = None
+        self._schema: Any = None
+        self._waiting: list[Accepted] = []
+        self._tables: list[Any] = []
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writer is None:
+            return
+        if error is None and (self.rows % GROUP or not self.rows):
+            self._write()
+        self._writer.close()
+
+    def open(self, *, answers: bool) -> None:
+        """Make the file, unless it is there."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._writer is not None:
+            return
+        more = ("context", "answer", "asked_answer") if answers else ()
+        self._schema = pa.schema(
+            [(name, pa.string()) for name in ("id", "text", *more, "label", "asked_label", "cell")]
+            + [("round", pa.int32()), ("wave", pa.int32()), ("call", pa.string()), ("index", pa.int32())]
+            + [("shots", pa.list_(pa.string()))]
+        )
+        self._writer = pq.ParquetWriter(self._path, self._schema)
+
+    def add(self, row: Accepted) -> None:
+        self.open(answers=bool(row.example.answer))
+        self.rows += 1
+        self._waiting.append(row)
+        if len(self._waiting) == CHUNK:
+            self._tables.append(_table(self._waiting, self._schema))
+            self._waiting = []
+        if self.rows % GROUP == 0:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        # As one piece: where a column is in several, the bytes of the file follow their bounds.
+        group = pa.concat_tables([*self._tables, _table(self._waiting, self._schema)]).combine_chunks()
+        self._waiting, self._tables = [], []
+        self._writer.write_table(group)
 
 
 def _table(rows: Sequence[Accepted], schema: Any) -> Any:

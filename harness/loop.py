@@ -223,7 +223,6 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
     adapters = train_arms(bench, trained_arms(spec, each_round=True), material, now.dataset)
     scored = score(bench, Role.DEV, bench.data.examples[Role.DEV], adapters, material, now.held_out())
     own = [wave for wave in now.waves if wave.round == plan.round]
-    of_round = {one.id for wave in own for one in wave.candidates}
     report = RoundReport(
         round=plan.round,
         plan=plan,
@@ -233,7 +232,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         planned=sum(quota.candidates for wave in own for quota in wave.quotas),
         generated=sum(wave.answered for wave in own),
         parsed=sum(len(wave.candidates) for wave in own),
-        accepted=sum(example.id in of_round for example in now.sieved.accepted),
+        accepted=sum(row.candidate.round == plan.round for row in now.accepted()),
         accepted_total=len(now.sieved.accepted),
         target=spec.generate.accepted_per_round * plan.round,
         shortfall=now.shortfall,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
+from itertools import chain
 
 from harness.bench import Harvest, Wave
 from harness.filters import enabled
@@ -41,21 +43,28 @@ def faults_of(own: Sequence[Wave], now: Harvest, spec: Spec) -> list[str]:
 def samples_of(now: Harvest) -> tuple[Sample, ...]:
     """A few candidates of the last round for each outcome (kept, relabelled, dropped by each filter), first by id."""
     newest = now.waves[-1].round if now.waves else 0
-    accepted = {example.id: example for example in now.sieved.accepted}
-    verdicts: dict[str, list[Verdict]] = {}
+    changed = _outcomes(now.sieved.verdicts)
+    first: dict[str, list[tuple[str, int]]] = {}
+    for row, one in enumerate(now.candidates):
+        if one.round >= newest:
+            own = first.setdefault(changed.get(one.id, "kept"), [])
+            insort(own, (one.id, row))
+            del own[SAMPLES:]
+    chosen = sorted(chain.from_iterable(first.values()))
+    verdicts: dict[str, list[Verdict]] = {ident: [] for ident, _ in chosen}
     for verdict in now.sieved.verdicts:
-        verdicts.setdefault(verdict.candidate, []).append(verdict)
-    shown: dict[str, int] = {}
-    out: list[Sample] = []
-    for one in sorted(now.candidates, key=lambda candidate: candidate.id):
-        if one.round < newest:
-            continue
-        own = tuple(verdicts.get(one.id, ()))
-        outcome = _outcome(own)
-        if shown.get(outcome, 0) < SAMPLES:
-            shown[outcome] = shown.get(outcome, 0) + 1
-            out.append(_sample(one, accepted.get(one.id), own, hidden=outcome == "dropped by leakage"))
-    return tuple(out)
+        if verdict.candidate in verdicts:
+            verdicts[verdict.candidate].append(verdict)
+    accepted = {example.id: example for example in now.sieved.accepted if example.id in verdicts}
+    return tuple(
+        _sample(
+            now.candidates[row],
+            accepted.get(ident),
+            tuple(verdicts[ident]),
+            hidden=changed.get(ident) == "dropped by leakage",
+        )
+        for ident, row in chosen
+    )
 
 
 def _sample(one: Candidate, kept: Example | None, verdicts: tuple[Verdict, ...], *, hidden: bool) -> Sample:
@@ -71,8 +80,14 @@ def _sample(one: Candidate, kept: Example | None, verdicts: tuple[Verdict, ...],
     )
 
 
-def _outcome(verdicts: Sequence[Verdict]) -> str:
-    for verdict in verdicts:
-        if verdict.decision is Decision.DROP:
-            return f"dropped by {verdict.filter}"
-    return "relabelled" if any(verdict.decision is Decision.RELABEL for verdict in verdicts) else "kept"
+def _outcomes(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Candidate → what became of it, for those that were not kept as they were."""
+    found: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for one in verdicts:
+        if one.decision is Decision.DROP:
+            if not found.get(one.candidate, "").startswith("dropped"):
+                found[one.candidate] = names.setdefault(one.filter, f"dropped by {one.filter}")
+        elif one.decision is Decision.RELABEL:
+            found.setdefault(one.candidate, "relabelled")
+    return found

@@ -62,8 +62,10 @@ async def _batch(bench: Bench, round_: int, batch: int) -> tuple[str, ...]:
     answered = produce.Batch((), ())
     if ident not in bench.store:
         name = f"round {round_}: frozen probe" + (f", batch {batch + 1}" if batch else "")
+        made: dict[int, produce.Batch] = {}
         with bench.watch.stage("generation", name, len(draws)) as advance:
-            answered = await ask(bench, draws, round_, batch, advance)
+            await ask(bench, draws, made, round_, batch, advance)
+        answered = produce.joined(made[place] for place in range(len(draws)))
 
     def build(folder: Path) -> None:
         write_lines(folder / "candidates.jsonl", Candidate, answered.candidates)
@@ -114,11 +116,11 @@ def probe_report(bench: Bench, probes: Sequence[Sequence[Sequence[str]]], harves
 
 def _kept(harvest: Harvest, rounds: int) -> list[tuple[str, ...]]:
     """Texts of the accepted rows by the round that they were generated in."""
-    of_round = {one.id: wave.round for wave in harvest.waves for one in wave.candidates}
-    return [
-        tuple(one.text for one in harvest.sieved.accepted if of_round.get(one.id) == number)
-        for number in range(1, rounds + 1)
-    ]
+    texts: dict[int, list[str]] = {number: [] for number in range(1, rounds + 1)}
+    for row in harvest.accepted():
+        if row.candidate.round in texts:
+            texts[row.candidate.round].append(row.example.text)
+    return [tuple(own) for own in texts.values()]
 
 
 def _examples(texts: Sequence[str]) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +23,23 @@ from harness.filters.duplicates import calibrate
 from harness.filters.funnel import Sieved, sieve
 from harness.filterspec import keyed
 from harness.generate import produce, prompts
+from harness.generate.made import KeptRows
 from harness.generate.matrix import apportion
 from harness.generate.yields import yields
 from harness.labelling import CrossTrained, cross_train, labeller
+from harness.lines import Joined, Kept, Lines
 from harness.llm.client import Llm
 from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
 from harness.reports import Ambiguity, Calibration, FilterWorth
 from harness.spec import Spec
-from harness.store import Artefact, digest, each_line, read_json, read_lines, write_json, write_lines
+from harness.store import Artefact, digest, read_json, write_json, write_lines
 from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters, cross_vote
 
 SIEVE_VERSION = 5
 DATASET_VERSION = 2
+CANDIDATES, FAILURES, VERDICTS, ACCEPTED = "candidates.jsonl", "failures.jsonl", "verdicts.jsonl", "accepted.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,7 @@ def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None)
 
 def _wanted(plan: Plan, now: Harvest, spec: Spec) -> dict[str, float]:
     """Cell → rows that it lacks of its share of the plan; the whole share of each where none lacks any."""
-    cell_of = {one.id: one.cell for one in now.candidates if one.round == plan.round}
-    have = Counter(cell_of[row.id] for row in now.sieved.accepted if row.id in cell_of)
+    have = Counter(row.candidate.cell for row in now.accepted() if row.candidate.round == plan.round)
     share = spec.generate.accepted_per_round / plan.candidates
     lacking = {quota.cell.id: max(0.0, share * quota.candidates - have[quota.cell.id]) for quota in plan.quotas}
     # Less than a thousandth of a row is what division leaves, not a row that is missing.
@@ -189,9 +192,9 @@ def _shortfall(now: Harvest, target: int, spec: Spec) -> str:
 async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Wave:
     """Ask the generator for these quotas, or read what it answered before."""
     artefact = await _asked(bench, plan, plan_id, quotas, number)
-    candidates = tuple(_sharing(each_line(artefact / "candidates.jsonl", Candidate)))
-    failures = tuple(read_lines(artefact / "failures.jsonl", ParseFailure))
-    bench.llm.use(one.call for one in (*candidates, *failures))
+    candidates = Lines(artefact / CANDIDATES, Candidate)
+    failures = Lines(artefact / FAILURES, ParseFailure)
+    bench.llm.use(one.call for one in chain(candidates, failures))
     return Wave(
         artefact.id,
         plan.round,
@@ -202,24 +205,23 @@ async def _wave(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota],
     )
 
 
-def _sharing(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-    """The same candidates with one copy of what those of a cell or a call have in common, where each that was read has
-    its own: they stay in memory to the end of a run."""
-    cells: dict[str, Mapping[str, str]] = {}
-    calls: dict[str, Candidate] = {}
-    for one in candidates:
-        first = calls.setdefault(one.call, one)
-        example = replace(one.example, slices=cells.setdefault(one.cell, one.example.slices))
-        yield replace(one, example=example, call=first.call, shots=first.shots)
-
-
 async def _asked(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota], number: int) -> Artefact:
-    """The rows of a wave as an artefact; prompts and rows as they were made are in memory no longer than this takes."""
-    draws = produce.draws(quotas, plan, bench.data.examples[Role.SEEDS], bench.spec, wave=number)
-    made = produce.Batch((), ())
+    """The rows of a wave as an artefact. In memory is what its calls in flight need, and of the others their keys."""
+    with Kept(bench.store.root, produce.Draw) as draws:
+        keys: list[str] = []
+        for draw in produce.each_draw(quotas, plan, bench.data.examples[Role.SEEDS], bench.spec, wave=number):
+            draws.append(draw)
+            keys.append(bench.llm.key(draw.request))
+        with KeptRows(bench.store.root, len(draws)) as made:
+            return await _rows_of(bench, plan, plan_id, number, draws, digest(keys), made)
+
+
+async def _rows_of(
+    bench: Bench, plan: Plan, plan_id: str, number: int, draws: Sequence[produce.Draw], calls: str, made: KeptRows
+) -> Artefact:
     inputs = {
         **bench.section("task", "generate", "budget"),
-        "calls": digest([bench.llm.key(draw.request) for draw in draws]),
+        "calls": calls,
         "templates": prompts.templates_digest(answers=bench.spec.task.answer is not None),
         "wave": number,
     }
@@ -229,34 +231,35 @@ async def _asked(bench: Bench, plan: Plan, plan_id: str, quotas: Sequence[Quota]
         name = f"round {plan.round}: generate" + (f", wave {number + 1}" if number else "")
         total = sum(draw.request.n for draw in draws)
         with bench.watch.stage("generation", name, total) as advance:
-            made = await ask(bench, draws, plan.round, number, advance)
+            await ask(bench, draws, made, plan.round, number, advance)
 
     def build(folder: Path) -> None:
-        write_lines(folder / "candidates.jsonl", Candidate, made.candidates)
-        write_lines(folder / "failures.jsonl", ParseFailure, made.failures)
+        made.write(folder / CANDIDATES, folder / FAILURES)
 
     return bench.store.once("candidates", produce.VERSION, build, inputs=inputs, parents=parents, seed=bench.spec.seed)
 
 
 async def ask(
-    bench: Bench, draws: Sequence[produce.Draw], round_: int, wave: int, advance: produce.OnAnswers
-) -> produce.Batch:
-    """The answers to `draws`; those that a spent budget leaves unasked are failures that say so.
+    bench: Bench,
+    draws: Sequence[produce.Draw],
+    made: produce.Made,
+    round_: int,
+    wave: int,
+    advance: produce.OnAnswers,
+) -> None:
+    """The answers to `draws`, in `made`; those that a spent budget leaves unasked are failures that say so.
 
     All are asked for at once: the client knows how many calls an endpoint takes at a time, and no slot of it stands
     empty before the last call.
     """
-    made: dict[int, produce.Batch] = {}
     try:
-        return await produce.generate(
-            draws, bench.llm, bench.spec.task, round_=round_, wave=wave, on_answers=advance, made=made
-        )
+        return await produce.ask(draws, bench.llm, bench.spec.task, made, round_=round_, wave=wave, on_answers=advance)
     except BudgetError as error:
         bench.watch.note(str(error))
     for place, draw in enumerate(draws):
         if place not in made:
             made[place] = await _paid_for(bench, draw, round_, wave)
-    return produce.joined(made[place] for place in range(len(draws)))
+    return None
 
 
 async def _paid_for(bench: Bench, draw: produce.Draw, round_: int, wave: int) -> produce.Batch:
@@ -275,15 +278,9 @@ async def _sieve(
     bench.llm.use(read_calls(artefact.path))
     for note in read_json(artefact / "notes.json", tuple[str, ...]):
         bench.watch.note(note)
-    known = {one.id: one.example for wave in waves for one in wave.candidates}
-    accepted = each_line(artefact / "accepted.jsonl", Example)
     return Harvest(
         tuple(waves),
-        Sieved(
-            tuple(read_lines(artefact / "verdicts.jsonl", Verdict)),
-            # Most are the candidates' own, under the label that was asked for.
-            tuple(known[row.id] if known[row.id] == row else row for row in accepted),
-        ),
+        Sieved(Lines(artefact / VERDICTS, Verdict), Lines(artefact / ACCEPTED, Example)),
         read_json(artefact / "worth.json", tuple[FilterWorth, ...]),
         read_json(artefact / "calibration.json", _Calibrated).value,
         tuple(plans),
@@ -298,7 +295,7 @@ async def _sifted(
 ) -> Artefact:
     """The verdicts, and what the filters found on the way, as an artefact."""
     spec, seeds = bench.spec, bench.data.examples[Role.SEEDS]
-    candidates = [one for wave in waves for one in wave.candidates]
+    count = sum(len(wave.candidates) for wave in waves)
     filters = enabled(spec.filters)
     inputs = {
         **bench.section("task"),
@@ -320,29 +317,30 @@ async def _sifted(
     if cross is not None:
         parents |= {f"self-trained {index}": ident for index, ident in enumerate(cross.adapters)}
     ident, _ = bench.store.id_of("verdicts", SIEVE_VERSION, inputs, parents, spec.seed)
-    sieved, worth, calibration, noted = Sieved((), ()), (), None, Noted(bench.llm)
-    notes: list[str] = []
-    doubts: Ambiguity | None = None
-    if ident not in bench.store:
-        with bench.watch.stage("filtering", f"filter {len(candidates)} candidates", len(filters)) as advance:
+    if ident in bench.store:
+        return bench.store.find(ident)
+    noted = Noted(bench.llm)
+    with Kept(bench.store.root, Verdict) as kept:
+        with bench.watch.stage("filtering", f"filter {count} candidates", len(filters)) as advance:
             context = _context(bench, noted, waves, plans, cross)
-            sieved = await sieve(filters, context, lambda _name, _left: advance(1))
+            sieved = await sieve(filters, context, lambda _name, _left: advance(1), kept)
             worth = tuple(found for item in filters if (found := item.worth(context)))
-            notes, doubts = context.notes, ambiguity_of(context, sieved.verdicts)
+            doubts = _Doubts(ambiguity_of(context, kept))
+            calibration = _Calibrated(None)
             if spec.filters.duplicates.enabled:
                 vectors = bench.embedder([seed.text for seed in seeds])
-                calibration = calibrate(seeds, vectors, spec.filters.duplicates.threshold)
+                calibration = _Calibrated(calibrate(seeds, vectors, spec.filters.duplicates.threshold))
 
-    def build(folder: Path) -> None:
-        write_lines(folder / "verdicts.jsonl", Verdict, sieved.verdicts)
-        write_lines(folder / "accepted.jsonl", Example, sieved.accepted)
-        write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
-        write_json(folder / "calibration.json", _Calibrated, _Calibrated(calibration))
-        write_json(folder / "notes.json", tuple[str, ...], tuple(notes))
-        write_json(folder / "ambiguity.json", _Doubts, _Doubts(doubts))
-        write_calls(folder, noted)
+        def build(folder: Path) -> None:
+            kept.write(folder / VERDICTS)
+            write_lines(folder / ACCEPTED, Example, sieved.accepted)
+            write_json(folder / "worth.json", tuple[FilterWorth, ...], worth)
+            write_json(folder / "calibration.json", _Calibrated, calibration)
+            write_json(folder / "notes.json", tuple[str, ...], tuple(context.notes))
+            write_json(folder / "ambiguity.json", _Doubts, doubts)
+            write_calls(folder, noted)
 
-    return bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
+        return bench.store.once("verdicts", SIEVE_VERSION, build, inputs=inputs, parents=parents, seed=spec.seed)
 
 
 def _context(
@@ -364,7 +362,7 @@ def _context(
             difficulty = np.concatenate([cross.probabilities(wave) for wave in by_wave])
     return Context(
         spec=bench.spec,
-        candidates=[one for wave in by_wave for one in wave],
+        candidates=Joined(by_wave),
         seeds=bench.data.examples[Role.SEEDS],
         guard=bench.data.guard(),
         embedder=bench.embedder,

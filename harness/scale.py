@@ -54,7 +54,7 @@ class Rates:
     `corrections` are done ÷ forecast, by the names in `CORRECTED`. `seconds` per unit by kind of stage, None where no
     run has done any; `pair` and `line` are seconds for a comparison of two vectors, and to write and read a verdict.
     `fixed` are a run's other seconds. `standing` and `kept` are the shares of candidates that reach the duplicates
-    filter and that are accepted. Bytes: `disk` by kind of file and unit, `record` of a candidate and its verdicts in
+    filter and that are accepted. Bytes: `disk` by kind of file and unit, `record` of a row and a verdict in
     memory, `memory` of a process that holds the models and nothing else.
     """
 
@@ -191,8 +191,8 @@ def needs_of(spec: Spec, work: Work, rates: Rates) -> Needs:
         },
         {
             "models": rates.memory,
-            # Those just made, and those read again from what was written.
-            "candidates and verdicts": work.candidates * rates.record * 2,
+            # Candidates stay on disk: a filter's verdicts while it works, the rows that students are trained on.
+            "rows and verdicts": work.candidates * rates.record,
             # Those of all candidates, their copies by text in the cache's answer, and those that stand for a group.
             "vectors": work.candidates * vector * 3,
             "cosines to held-out texts": work.candidates * held * 4,
@@ -215,7 +215,7 @@ REPLACED = (
     ),
     ("verdict files", "time", "columnar verdicts (Parquet), written once per wave"),
     ("training", "time", "a GPU; steps are set by the spec and do not grow with the rows"),
-    ("candidates and verdicts", "memory", "candidates as Parquet shards that stages stream, not a list in one process"),
+    ("rows and verdicts", "memory", "training rows read in blocks from the data set, not a list in one process"),
     ("vectors", "memory", "vectors in a memory-mapped file, read in blocks"),
     ("cosines to held-out texts", "memory", "the product in blocks of rows, with only the largest cosine kept"),
     ("call cache", "disk", "a call cache per worker, or an object store: one sqlite file has one writer"),

@@ -19,7 +19,7 @@ from harness.filters import enabled
 from harness.forecast import forecast
 from harness.llm.cache import CALLS_FILE
 from harness.progress import CALLS, EMBEDDING, PREDICTION, TRAINING
-from harness.records import Candidate, Decision, Example, Origin, Verdict
+from harness.records import Decision, Example, Origin, Verdict
 from harness.reports import RunReport
 from harness.scale import Rates, Work, work_of
 from harness.spec import Spec
@@ -202,9 +202,9 @@ def _rows(path: Path, table: str) -> int:
         return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - names of ours
 
 
-def measure_here(filters: int) -> Here:
+def measure_here() -> Here:
     """Half a second of work: vectors compared one with many, as the duplicates filter does; records made, written and
-    read. `filters` is the number of verdicts per candidate."""
+    read."""
     vectors = np.random.default_rng(0).standard_normal((VECTORS, DIMENSIONS), dtype=np.float32)
     pair = min(_compared(vectors) for _ in range(5)) / VECTORS
     lines = [dumps(Verdict, _verdict(number)) for number in range(RECORDS)]
@@ -213,7 +213,7 @@ def measure_here(filters: int) -> Here:
     for line in lines:
         dumps(Verdict, codec.validate_json(line))
     spent = (time.perf_counter() - start) / RECORDS
-    return Here(pair, spent, _record_bytes(filters))
+    return Here(pair, spent, _record_bytes())
 
 
 def _compared(vectors: np.ndarray) -> float:
@@ -222,22 +222,21 @@ def _compared(vectors: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def _record_bytes(filters: int) -> float:
-    """Bytes of a candidate and its verdicts, as they are read from disk."""
-    candidates = [dumps(Candidate, _candidate(number)) for number in range(RECORDS)]
-    verdicts = [dumps(Verdict, _verdict(number)) for number in range(RECORDS * filters)]
+def _record_bytes() -> float:
+    """Bytes of a row to train on and of a verdict, as they are read from disk."""
+    rows = [dumps(Example, _row(number)) for number in range(RECORDS)]
+    verdicts = [dumps(Verdict, _verdict(number)) for number in range(RECORDS)]
     tracemalloc.start()
     try:
-        held: list[object] = [adapter(Candidate).validate_json(line) for line in candidates]
+        held: list[object] = [adapter(Example).validate_json(line) for line in rows]
         held += [adapter(Verdict).validate_json(line) for line in verdicts]
         return tracemalloc.get_traced_memory()[0] / RECORDS
     finally:
         tracemalloc.stop()
 
 
-def _candidate(number: int) -> Candidate:
-    example = Example(f"syn-{number:012}", f"text {number} of " + 10 * "words ", "label", {}, Origin.SYNTHETIC)
-    return Candidate(example.id, "cell", example, 1, 0, f"{number:064}", 0, tuple(f"real-{i:012}" for i in range(5)))
+def _row(number: int) -> Example:
+    return Example(f"syn-{number:012}", f"text {number} of " + 10 * "words ", "label", {}, Origin.SYNTHETIC)
 
 
 def _verdict(number: int) -> Verdict:

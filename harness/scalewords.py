@@ -125,7 +125,7 @@ def _notes(rates: Rates, sizes: Sequence[Needs]) -> list[str]:
         "The exact search for duplicates compares each candidate with all before it, so its work grows with the "
         "square; all else grows in proportion. Real data, frozen probe and gate do not grow.",
         f"Measured here, now: {rates.pair * 1e9:.1f} ns to compare two vectors, {rates.line * 1e6:.0f} µs to write and "
-        f"read a verdict, {rates.record / 1e3:.1f} kB of memory for a candidate and its verdicts.",
+        f"read a verdict, {rates.record / 1e3:.1f} kB of memory for a row and a verdict.",
     ]
     if not rates.runs:
         return [

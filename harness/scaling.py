@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.clean import Item
-from harness.filters import enabled
 from harness.forecast import Table, forecast
 from harness.humanlabels import read_labels
 from harness.loop import read_run, run_id
@@ -26,9 +25,7 @@ def scaled(spec: Spec, base: Path, items: Sequence[Item], sizes: Sequence[int]) 
     store = Store(spec.runtime.store)
     reports = [read_run(store, ident) for ident in store.ids("run")]
     own, _ = run_id(spec, base)
-    rates = rates_of(
-        spec, finished_like(spec, reports, own), items, store.root, measure_here(len(enabled(spec.filters)))
-    )
+    rates = rates_of(spec, finished_like(spec, reports, own), items, store.root, measure_here())
     found = forecast(spec, items, read_labels(spec, base))
     texts = len(items) or sum(found.sizes.values())
 

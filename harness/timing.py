@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from harness.bench import Spender
 from harness.embed import Embedder
-from harness.llm.client import OnDone, Outcome, Request
+from harness.llm.client import OnDone, OnEach, Outcome, Request
 from harness.progress import CALLS, EMBEDDING, Watch
 from harness.records import Cost
 
@@ -50,10 +51,19 @@ class TimedLlm:
         return self._llm.key(request)
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+        with self._counted():
+            return await self._llm.ask_many(requests, on_done)
+
+    async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
+        with self._counted():
+            await self._llm.ask_each(requests, on_each)
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
         before = self._llm.spent.calls
         try:
             with self._watch.timed(CALLS):
-                return await self._llm.ask_many(requests, on_done)
+                yield
         finally:
             self._watch.count(CALLS, self._llm.spent.calls - before)
 

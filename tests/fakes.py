@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.dataset import FILES
 from harness.errors import BudgetError
-from harness.llm.client import Answer, CallFailure, Choice, OnDone, Outcome, Request
+from harness.llm.client import Answer, CallFailure, Choice, OnDone, OnEach, Outcome, Request
 from harness.llm.wire import material
 from harness.records import Cost, Example, Origin
 from harness.store import Artefact, digest
@@ -38,7 +38,8 @@ class ScriptedLlm:
     """Implements `Llm` and `Spender`: answers from a function (None is "unexpected") or a table of prompts.
 
     Like the real client it asks equal requests once, keeps what it answered, and lets `on_done` see outcomes in
-    another order than the requests came in. `calls` is the budget; the call after it raises `BudgetError`.
+    another order than the requests came in. `ask_many` goes through `ask_each`. `calls` is the budget; the call after
+    it raises `BudgetError`.
     """
 
     def __init__(self, script: Script | Table, calls: int | None = None) -> None:
@@ -60,14 +61,22 @@ class ScriptedLlm:
         return digest(material(request, {"base_url": "scripted", "model": request.role}))
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+
+        def keep(place: int, outcome: Outcome) -> None:
+            outcomes[place] = outcome
+            if on_done:
+                on_done(outcome)
+
+        await self.ask_each(requests, keep)
+        return [outcomes[place] for place in range(len(requests))]
+
+    async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
         for request in requests:
             if self.key(request) not in self._known:
                 self._ask(request)
-        outcomes = [self._known[self.key(request)] for request in requests]
-        for outcome in reversed(outcomes):
-            if on_done:
-                on_done(outcome)
-        return outcomes
+        for place in reversed(range(len(requests))):
+            on_each(place, self._known[self.key(requests[place])])
 
     def _ask(self, request: Request) -> None:
         if self._calls is not None and self.spent.calls >= self._calls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,7 +83,11 @@ class Standing:
 
 
 class Filter(Protocol):
-    """One check. It sees the candidates that are still in and gives exactly one verdict for each, in order."""
+    """One check. It sees the candidates that are still in and gives exactly one verdict for each, in order.
+
+    Each look at `standing` makes the candidate anew, from disk. Verdicts are gone through once, so that a filter that
+    looks at every candidate by itself need not gather them.
+    """
 
     @property
     def name(self) -> str: ...
@@ -91,7 +95,7 @@ class Filter(Protocol):
     @property
     def version(self) -> int: ...
 
-    async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]: ...
+    async def __call__(self, standing: Sequence[Standing], context: Context) -> Iterable[Verdict]: ...
 
     def worth(self, context: Context) -> FilterWorth | None:
         """φ, ψ and p* where the filter judges correctness; None where it does not."""

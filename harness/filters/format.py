@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.answers import answer_fault
 from harness.filters.base import Context, Stamp, Standing
@@ -18,16 +18,17 @@ class FormatFilter:
     name = "format"
     version = 1
 
-    async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
+    async def __call__(self, standing: Sequence[Standing], context: Context) -> Iterable[Verdict]:
+        return self._verdicts(standing, context)
+
+    def _verdicts(self, standing: Sequence[Standing], context: Context) -> Iterator[Verdict]:
         stamp = Stamp(self.name, self.version)
-        verdicts: list[Verdict] = []
+        rule = context.spec.task.answer
         for item in standing:
-            rule = context.spec.task.answer
             reason = self._fault(item.candidate.example.text, context) or (
                 answer_fault(item.answer, rule) if rule else ""
             )
-            verdicts.append(stamp.drop(item.candidate, reason) if reason else stamp.keep(item.candidate))
-        return verdicts
+            yield stamp.drop(item.candidate, reason) if reason else stamp.keep(item.candidate)
 
     def worth(self, context: Context) -> FilterWorth | None:  # noqa: ARG002 - form says nothing of correctness
         return None

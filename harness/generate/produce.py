@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from harness.answers import kind_of
 from harness.generate import prompts
 from harness.generate.matrix import deal, in_slice
-from harness.llm.client import Answer, CallFailure, Choice, Llm, Request
+from harness.lines import Rows
+from harness.llm.client import Answer, CallFailure, Choice, Llm, Outcome, Request, StreamingLlm
 from harness.llm.wire import REFUSED
 from harness.records import Candidate, Cell, Example, Guidance, Origin, ParseFailure, Plan, Quota
 from harness.spec import Spec, Task
@@ -58,10 +60,37 @@ class Batch:
     failures: tuple[ParseFailure, ...]
 
 
+class Made(Protocol):
+    """Takes the rows of each call by its place, in whatever order calls end; a dictionary is one."""
+
+    def __contains__(self, place: object, /) -> bool: ...
+
+    def __setitem__(self, place: int, rows: Batch, /) -> None: ...
+
+
+class _Requests(Rows[Request]):
+    """What calls ask, without a second list of it."""
+
+    def __init__(self, wave_draws: Sequence[Draw]) -> None:
+        self._draws = wave_draws
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def _at(self, place: int) -> Request:
+        return self._draws[place].request
+
+
 def draws(quotas: Sequence[Quota], plan: Plan, seeds: Sequence[Example], spec: Spec, *, wave: int) -> list[Draw]:
     """The calls of a wave, in a fixed order. Each one's seeds and sampling seed come from its place alone."""
+    return list(each_draw(quotas, plan, seeds, spec, wave=wave))
+
+
+def each_draw(
+    quotas: Sequence[Quota], plan: Plan, seeds: Sequence[Example], spec: Spec, *, wave: int
+) -> Iterator[Draw]:
+    """`draws`, one after another."""
     per_call = spec.generate.samples_per_call
-    out: list[Draw] = []
     for quota in quotas:
         hints = [item for item in plan.guidance if item.label == quota.cell.label]
         for index in range(-(-quota.candidates // per_call)):
@@ -76,8 +105,7 @@ def draws(quotas: Sequence[Quota], plan: Plan, seeds: Sequence[Example], spec: S
             request = _request(values, spec, count, seed=int(place[:7], 16), sample=index)
             ids = tuple(shot.id for shot in (*shots, *contrast))
             continued = "" if spec.llm.generator.chat else str(values["opening"])
-            out.append(Draw(quota.cell, ids, request, continued, context))
-    return out
+            yield Draw(quota.cell, ids, request, continued, context)
 
 
 def prompt_views(plan: Plan, seeds: Sequence[Example], spec: Spec) -> dict[str, str]:
@@ -178,33 +206,41 @@ def _request(values: dict[str, object], spec: Spec, count: int, *, seed: int, sa
 
 async def generate(
     wave_draws: Sequence[Draw],
-    llm: Llm,
+    llm: StreamingLlm,
     task: Task,
     *,
     round_: int,
     wave: int,
     on_answers: OnAnswers | None = None,
-    made: dict[int, Batch] | None = None,
 ) -> Batch:
-    """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`.
+    """Make the calls and parse the answers, in the order of `wave_draws`. Raises `BudgetError`, `EndpointError`."""
+    made: dict[int, Batch] = {}
+    await ask(wave_draws, llm, task, made, round_=round_, wave=wave, on_answers=on_answers)
+    return joined(made[place] for place in range(len(wave_draws)))
 
-    Answers are parsed while others are waited for. `on_answers` is told of each call how many answers it asked for, as
-    soon as the call has ended; `made` gets its rows by the call's place, and keeps them if an error ends the rest.
+
+async def ask(
+    wave_draws: Sequence[Draw],
+    llm: StreamingLlm,
+    task: Task,
+    made: Made,
+    *,
+    round_: int,
+    wave: int,
+    on_answers: OnAnswers | None = None,
+) -> None:
+    """Make the calls; `made` gets the rows of each as soon as it has ended, and keeps them if an error ends the rest.
+
+    Answers are parsed while others are waited for. `on_answers` is told of each call how many answers it asked for.
     """
-    rows = {} if made is None else made
-    places: dict[str, list[int]] = {}
-    for place, draw in enumerate(wave_draws):
-        places.setdefault(llm.key(draw.request), []).append(place)
 
-    def done(answer: Answer | CallFailure) -> None:
-        # Equal requests have one key, and each of them is reported.
-        place = places[answer.key].pop()
-        rows[place] = parsed(wave_draws[place], answer, task, round_=round_, wave=wave)
+    def done(place: int, answer: Outcome) -> None:
+        draw = wave_draws[place]
+        made[place] = parsed(draw, answer, task, round_=round_, wave=wave)
         if on_answers:
-            on_answers(wave_draws[place].request.n)
+            on_answers(draw.request.n)
 
-    await llm.ask_many([draw.request for draw in wave_draws], done)
-    return joined(rows[place] for place in range(len(wave_draws)))
+    await llm.ask_each(_Requests(wave_draws), done)
 
 
 def parsed(draw: Draw, answer: Answer | CallFailure, task: Task, *, round_: int, wave: int) -> Batch:

@@ -24,11 +24,10 @@ def yields(now: Harvest) -> Callable[[Cell], float]:
     What the budget left unasked counts as drawn: it was planned, and asking for more would not help.
     """
     label_of = {quota.cell.id: quota.cell.values["label"] for quota in now.quotas}
-    cell_of = {one.id: one.cell for one in now.candidates}
     drawn: Counter[str] = Counter()
     for quota in now.quotas:
         drawn[quota.cell.id] += quota.candidates
-    passed = Counter(cell_of[row.id] for row in now.sieved.accepted)
+    passed = Counter(row.candidate.cell for row in now.accepted())
     drawn_label, passed_label = _by_label(drawn, label_of), _by_label(passed, label_of)
     overall = max(len(now.sieved.accepted) / max(1, drawn.total()), LEAST)
 

@@ -43,12 +43,17 @@ from harness.locks import claimed
 from harness.records import Cost
 from harness.store import LOCKS, digest
 
-__all__ = ["Answer", "CallFailure", "Choice", "Client", "Llm", "OnDone", "Outcome", "Request", "open_client"]
+__all__ = [
+    "Answer", "CallFailure", "Choice", "Client", "Llm", "OnDone", "OnEach", "Outcome", "Request", "StreamingLlm",
+    "open_client",
+]  # fmt: skip
 
 Outcome = Answer | CallFailure
-KEYS = 4096
-"""Requests whose keys are remembered: a wave needs each of its keys three times."""
+KEYS = 1024
+"""Requests whose keys are remembered, with their prompts: a small wave needs each of its keys three times."""
 OnDone = Callable[[Outcome], None]
+OnEach = Callable[[int, Outcome], None]
+"""Is told a request's place and its outcome."""
 
 
 class Llm(Protocol):
@@ -57,6 +62,12 @@ class Llm(Protocol):
     def key(self, request: Request) -> str: ...
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]: ...
+
+
+class StreamingLlm(Llm, Protocol):
+    """What generation takes, whose answers are too many to be in memory at once."""
+
+    async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None: ...
 
 
 class Server(Protocol):
@@ -159,11 +170,24 @@ class Client:
             EndpointError: the endpoint cannot be used at all; the message says what to do. Answers are kept, too.
             KeyboardInterrupt: Ctrl-C or SIGTERM; calls in flight were awaited, as above. A second Ctrl-C does not wait.
         """
-        report = on_done or _ignore
+        outcomes: dict[int, Outcome] = {}
+
+        def keep(place: int, outcome: Outcome) -> None:
+            outcomes[place] = outcome
+            if on_done:
+                on_done(outcome)
+
+        await self.ask_each(requests, keep)
+        return [outcomes[place] for place in range(len(requests))]
+
+    async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
+        """`ask_many` that keeps no outcome: `on_each` sees each with its request's place, as soon as it is there.
+
+        Requests are looked up by place when their turn comes, so they may be made, or read, only then.
+        """
         places: dict[str, list[int]] = {}
         for place, request in enumerate(requests):
             places.setdefault(self.key(request), []).append(place)
-        outcomes: dict[int, Outcome] = {}
         missing: list[str] = []
         for key, where in places.items():
             stored = self._cache.answer_of(key)
@@ -171,22 +195,19 @@ class Client:
                 missing.append(key)
                 continue
             for place in where:
-                outcomes[place] = _from_cache(key, stored)
-                report(outcomes[place])
+                on_each(place, _from_cache(key, stored))
         batch = Batch()
 
         async def ask(key: str) -> None:
             first, *copies = places[key]
-            outcomes[first] = outcome = await self._ask(batch, key, requests[first])
-            report(outcome)
+            outcome = await self._ask(batch, key, requests[first])
+            on_each(first, outcome)
             for place in copies:
-                outcomes[place] = _copy_of(outcome)
-                report(outcomes[place])
+                on_each(place, _copy_of(outcome))
 
         if missing:
             async with self._connected(batch):
                 await batch.run(self._workers(batch, [(key, requests[places[key][0]].role) for key in missing], ask))
-        return [outcomes[place] for place in range(len(requests))]
 
     def _workers(
         self, batch: Batch, missing: Sequence[tuple[str, RoleName]], ask: Callable[[str], Awaitable[None]]
@@ -344,10 +365,6 @@ def open_client(settings: spec.Spec, store_root: Path, *, scope: str | None = No
             yield Client(settings.llm, settings.runtime.limits, cache, budget, server, scope=scope)
     finally:
         server.close()
-
-
-def _ignore(outcome: Outcome) -> None:
-    """The `on_done` of callers that want none."""
 
 
 def _usd(price: spec.Price, prompt_tokens: int, completion_tokens: int) -> float:

@@ -49,7 +49,6 @@ def run(options: argparse.Namespace) -> int:
 def compared(base: Path, other: Path) -> list[str]:
     """A line per quantity of the run in the store `other`: forecast, taken, forecast ÷ taken."""
     from harness.dryrun import read_items
-    from harness.filters import enabled
     from harness.forecast import forecast
     from harness.loop import read_run
     from harness.scale import needs_of, work_of
@@ -62,7 +61,7 @@ def compared(base: Path, other: Path) -> list[str]:
     if spec is None:
         raise SystemExit(f"scripts/bench scale: {report.id} was made by another version")
     items = read_items(spec, other)
-    here = measure_here(len(enabled(spec.filters)))
+    here = measure_here()
     rates = rates_of(spec, finished_like(spec, known, report.id), items, base, here)
     found = forecast(spec, items)
     needs = needs_of(spec, work_of(spec, found, len(items) or sum(found.sizes.values()), rates), rates)

@@ -72,7 +72,7 @@ def verdicts(item: Filter, given: Context, grades: Mapping[str, float] | None = 
         Standing(row, one, one.example.label, grade=(grades or {}).get(one.id))
         for row, one in enumerate(given.candidates)
     ]
-    found = asyncio.run(item(standing, given))
+    found = list(asyncio.run(item(standing, given)))
     assert [verdict.candidate for verdict in found] == [one.id for one in given.candidates]
     assert {(verdict.filter, verdict.version) for verdict in found} <= {(item.name, item.version)}
     return found

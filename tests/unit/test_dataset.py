@@ -67,6 +67,8 @@ def test_a_large_set_is_written_part_by_part_and_holds_every_row(
     whole = pq.read_table(write(tmp_path / "whole", ROWS) / "data" / "train.parquet")
     monkeypatch.setattr("harness.dataset.GROUP", 10)
     path = write(tmp_path / "parts", ROWS) / "data" / "train.parquet"
+    monkeypatch.setattr("harness.dataset.CHUNK", 3)
+    assert (write(tmp_path / "pieces", ROWS) / "data" / "train.parquet").read_bytes() == path.read_bytes()
     assert pq.ParquetFile(path).num_row_groups == 3
     assert pq.read_table(path).equals(whole)
 

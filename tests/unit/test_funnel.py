@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from factories import make_spec
@@ -13,8 +14,10 @@ from harness.filters.base import Context, Stamp, Standing
 from harness.filters.funnel import Sieved, check_conservation, funnel, sieve
 from harness.filterspec import Filters
 from harness.generate.produce import NOT_ASKED
-from harness.records import Cell, Decision, Origin, ParseFailure, Quota, Verdict
+from harness.lines import Kept, Lines
+from harness.records import Candidate, Cell, Decision, Origin, ParseFailure, Quota, Verdict
 from harness.reports import FilterWorth
+from harness.store import write_lines
 
 
 @dataclass
@@ -73,6 +76,19 @@ def test_a_new_label_holds_for_later_filters_and_in_the_end_and_may_change_again
 
 def test_an_abstention_keeps_the_candidate() -> None:
     assert len(run([Scripted("first", {"a": "abstain"})], "a").accepted) == 1
+
+
+def test_verdicts_on_disk_are_those_in_memory(tmp_path: Path) -> None:
+    rows = candidates("a", "b", "c", "d")
+    first = Scripted("first", {"b": "drop", "c": "BETA"})
+    filters = [first, Scripted("second", {"a": "drop"})]
+    in_memory = asyncio.run(sieve(filters, context(rows)))
+    write_lines(tmp_path / "rows", Candidate, rows)
+    with Kept(tmp_path, Verdict) as kept:
+        on_disk = asyncio.run(sieve(filters, context(Lines(tmp_path / "rows", Candidate)), None, kept))
+        assert on_disk.verdicts is kept
+        assert on_disk == in_memory
+    assert [one.label for one in in_memory.accepted] == ["BETA", "ALPHA"]
 
 
 def test_without_filters_everything_is_accepted() -> None:

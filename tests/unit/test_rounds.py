@@ -15,7 +15,7 @@ from harness.decisions import gate_of, keep_plan
 from harness.errors import BudgetError, EndpointError
 from harness.generate.feedback import first_plan
 from harness.generate.produce import NOT_ASKED
-from harness.llm.client import CallFailure, Llm, OnDone, Outcome, Request
+from harness.llm.client import CallFailure, Llm, OnEach, Request
 from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData
@@ -79,15 +79,13 @@ def test_one_wave_is_enough_where_the_target_is_met(place: Place) -> None:
     assert sorted(one.id for part in rows.values() for one in part) == sorted(one.id for one in now.sieved.accepted)
 
 
-def test_what_rows_have_in_common_is_in_memory_once(place: Place) -> None:
+def test_what_is_trained_on_has_one_copy_of_what_rows_of_a_cell_have_in_common(place: Place) -> None:
     now = reap(place.bench(ScriptedLlm(good)))
-    by_cell = {one.cell: one.example.slices for one in now.candidates}
-    assert all(one.example.slices is by_cell[one.cell] for one in now.candidates)
-    by_call = {one.call: one for one in now.candidates}
-    assert len(by_call) == 12
-    assert all(one.call is by_call[one.call].call and one.shots is by_call[one.call].shots for one in now.candidates)
-    own = {one.id: one.example for one in now.candidates}
-    assert all(row is own[row.id] for row in now.sieved.accepted)
+    rows = [*now.material(place.data).accepted, *now.held_out()]
+    assert sorted(rows, key=lambda one: one.id) == sorted(now.sieved.accepted, key=lambda one: one.id)
+    trained = now.material(place.data).accepted
+    copies = {(tuple(one.slices.items()), id(one.slices)) for one in trained}
+    assert len(copies) == len({cell for cell, _ in copies}) < len(trained)
 
 
 def test_a_low_yield_is_made_up_for_by_measured_refills(place: Place) -> None:
@@ -139,11 +137,11 @@ def test_the_cap_on_candidates_is_kept(place: Place) -> None:
 class EndsAfterFailing(ScriptedLlm):
     """Its first call fails for good, its second is answered, and then the budget is spent."""
 
-    async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
-        if len(requests) == 1 or on_done is None:
-            return await super().ask_many(requests, on_done)
-        on_done(CallFailure(self.key(requests[0]), "HTTP 500", Cost(failed=1)))
-        await super().ask_many(requests[1:2], on_done)
+    async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
+        if len(requests) == 1:
+            return await super().ask_each(requests, on_each)
+        on_each(0, CallFailure(self.key(requests[0]), "HTTP 500", Cost(failed=1)))
+        await super().ask_each(requests[1:2], lambda _, outcome: on_each(1, outcome))
         raise BudgetError("budget.calls: 2 calls allowed, no room for another call.")
 
 
@@ -159,9 +157,9 @@ def test_a_wave_is_asked_for_in_one_go(place: Place) -> None:
     class Counting(ScriptedLlm):
         asked: list[int]
 
-        async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+        async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
             self.asked.append(len(requests))
-            return await super().ask_many(requests, on_done)
+            await super().ask_each(requests, on_each)
 
     llm = Counting(good)
     llm.asked = []
