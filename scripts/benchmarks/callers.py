@@ -25,13 +25,15 @@ OFF = ("consistency", "difficulty", "duplicates", "leakage", "judge", "quota")
 
 @dataclass(frozen=True)
 class Job:
-    """Calls to make and how; `url` may be `embedded`. `folder` holds the real items, and takes stores."""
+    """Calls to make and how; `url` may be `embedded`. `folder` holds the real items, and takes stores. `tokens` is how
+    long each answer of the embedded LLM is, 0: as long as the spec lets it."""
 
     url: str
     calls: int
     samples: int
     concurrency: int
     folder: str
+    tokens: int = 0
 
 
 class NoMeaning:

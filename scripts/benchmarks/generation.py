@@ -43,6 +43,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--embedded", action="store_true", help="the embedded LLM against transformers.generate")
     parser.add_argument("--prompts", type=_positive, default=8, help="few-shot prompts of --embedded (8)")
+    parser.add_argument(
+        "--tokens",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="N tokens an answer of --embedded, not up to a line end",
+    )
     parser.add_argument("--part", nargs=2, metavar=("NAME", "JOB"), help=argparse.SUPPRESS)
 
 
@@ -176,7 +183,7 @@ def _mb(value: float) -> str:
 
 
 def against_transformers(options: argparse.Namespace, folder: str) -> list[str]:
-    job = Job("embedded", options.prompts, embedded.SAMPLES, 1, folder)
+    job = Job("embedded", options.prompts, embedded.SAMPLES, 1, folder, options.tokens)
     found: list[dict[str, dict[str, Any]]] = []
     for _ in range(options.repeats):
         found.append({name: apart(name, job) for name in embedded.PARTS})

@@ -241,11 +241,16 @@ def test_memory_that_does_not_grow_shows_as_such() -> None:
 def test_tokens_of_both_are_set_against_their_own_time() -> None:
     embedded = module("embedded")
     one = {
-        "server": {"wall": 2.0},
-        "transformers": {"wall": 4.0, "tokens": {"server": 400, "transformers": 320}, "prompt": 130.0},
+        "server": {"wall": 2.0, "cpu": 1.0},
+        "transformers": {"wall": 4.0, "cpu": 4.0, "tokens": {"server": 400, "transformers": 320}, "prompt": 130.0},
     }
-    assert embedded.line(one) == "server 200 tokens/s (400 in 2.0 s), transformers 80 tokens/s (320 in 4.0 s): 2.50×"
-    assert embedded.report([one])[0].endswith("times those of transformers.generate: 2.50 (2.50–2.50)")
+    assert embedded.line(one) == (
+        "server 200 tokens/s (400 in 2.0 s, 1.0 s cpu), transformers 80 tokens/s (320 in 4.0 s, 4.0 s cpu): "
+        "2.50×, by cpu 5.00×"
+    )
+    wall, cpu = (line for line in embedded.report([one]) if "times those of transformers.generate" in line)
+    assert wall.endswith(": 2.50 (2.50–2.50)")
+    assert cpu.endswith(": 5.00 (5.00–5.00)")
 
 
 def test_generate_answers_every_prompt_as_often_as_the_server_and_up_to_the_end_of_the_line(
@@ -262,6 +267,15 @@ def test_generate_answers_every_prompt_as_often_as_the_server_and_up_to_the_end_
     assert found["tokens"]["server"] == len(base.tokenizer("Who wrote Emma ?")["input_ids"])
     assert found["tokens"]["transformers"] > 0
     assert found["wall"] > 0
+
+
+def test_with_tokens_no_answer_ends_at_the_end_of_the_line(tmp_path: Path) -> None:
+    embedded, callers = module("embedded"), module("callers")
+    callers.write_items(tmp_path)
+    plain, longer = (embedded.asked(callers.Job("embedded", 2, 8, 1, str(tmp_path), tokens)) for tokens in (0, 7))
+    assert [one.prompt for one in plain] == [one.prompt for one in longer]
+    assert {(one.max_tokens, one.stop) for one in longer} == {(7, ())}
+    assert {one.stop for one in plain} == {("\n",)}
 
 
 def test_the_options_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
