@@ -4,8 +4,10 @@ The child is `python -m harness.llm.embedded`: it reads its settings from the fi
 one JSON line and exits when stdin closes, so it never outlives its parent.
 
 Answers repeat bit for bit, whatever the number of threads and the order of the calls, if one call at a time is in
-flight and no prompt state is kept between calls; hence SETTINGS, and hence the client sends one call at a time. Calls
+flight, no prompt state is kept between calls and each call starts in slot 0 (its choices take the next ones); hence
+SETTINGS, and hence the client sends one call at a time and names the slot. Calls
 side by side are hardly faster: the choices of one call (`n`) share its prompt and are decoded as one batch already.
+What takes time is multiplying, as long for a token read as for one written, so the child lays the weights out for it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -39,6 +42,8 @@ SLOTS = 16
 """Choices that are decoded side by side, and so the most that one call may ask for."""
 CONTEXT = 1024
 """Tokens of prompt and answer together, per choice."""
+LAYOUT = "q4_0 and means"
+"""What `harness.llm.repack` makes of the weights."""
 SETTINGS: dict[str, Any] = {"cache_prompt": False, "cache_ram_mib": 0, "slot_prompt_similarity": 0.0}
 START_TIMEOUT_S = 120.0
 BENCHMARK_TIMEOUT_S = 20.0
@@ -94,7 +99,7 @@ class EmbeddedServer:
     @property
     def identity(self) -> dict[str, str]:
         """What can change an answer: weights, engine version and settings; never the port or the threads."""
-        settings = {**SETTINGS, "context": CONTEXT, "slots": SLOTS}
+        settings = {**SETTINGS, "context": CONTEXT, "slots": SLOTS, "layout": LAYOUT}
         return {
             **({} if self.adapter is None else {"adapter": file_digest(self.adapter)}),
             "base_url": "embedded",
@@ -262,6 +267,8 @@ def _weights(model: Path) -> str:
 
 def serve() -> None:
     """The child's whole life; see the module's docstring."""
+    from harness.llm.repack import repack
+
     settings: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     answer_to = os.dup(1)
     os.dup2(2, 1)
@@ -277,11 +284,17 @@ def serve() -> None:
     params.n_ctx = CONTEXT * SLOTS
     params.cpuparams.n_threads = settings["threads"]
     params.cpuparams_batch.n_threads = settings["threads"]
-    if settings["adapter"]:
-        params.lora_adapters = [llama.CommonAdapterLoraInfo(settings["adapter"], 1.0)]
     for name, value in SETTINGS.items():
         setattr(params, name, value)
-    server: Any = llama.Server(params)
+    adapters = [settings["adapter"]] if settings["adapter"] else []
+    with tempfile.TemporaryDirectory() as folder:
+        # llama.cpp has read, or mapped, the files by the time it listens.
+        packed = repack(Path(settings["model"]), Path(folder))
+        if packed is not None:
+            params.model.path, *means = map(str, packed)
+            adapters = [*means, *adapters]
+        params.lora_adapters = [llama.CommonAdapterLoraInfo(path, 1.0) for path in adapters]
+        server: Any = llama.Server(params)
     os.write(answer_to, json.dumps({"address": server.listening_address}).encode() + b"\n")
     sys.stdin.buffer.read()
     # Not sys.exit: llama.cpp's own shutdown waits for calls in flight, and nobody is left to read them.

@@ -141,6 +141,10 @@ def body_of(request: Request, endpoint: spec.Endpoint) -> dict[str, Any]:
         # api.openai.com refuses `max_tokens` for its newer models; other servers know only that name.
         _limit_name(request, endpoint): request.max_tokens,
     }
+    if endpoint.base_url == "embedded":
+        # The choices of a call then lie in the same slots whatever was asked before, and so are decoded in the same
+        # batches: those of other sizes round differently.
+        result["id_slot"] = 0
     if isinstance(request.prompt, str):
         result["prompt"] = request.prompt
     else:

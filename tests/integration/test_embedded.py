@@ -22,6 +22,7 @@ from harness import spec
 from harness.errors import EndpointError
 from harness.llm.client import Answer, Choice, Request, open_client
 from harness.llm.embedded import Address, EmbeddedServer
+from harness.llm.wire import body_of
 
 pytestmark = pytest.mark.embedded
 
@@ -59,11 +60,24 @@ def test_answers_repeat_on_a_fresh_server_in_another_order_and_with_other_thread
     assert len({choice.text for choices in first for choice in choices}) > 12
 
 
+def test_answers_are_the_same_bits_whatever_was_asked_before(tmp_path: Path):
+    """Calls of other sizes in between, which without a named slot would leave the next call's choices scattered."""
+    llm = spec.Endpoint(base_url="embedded")
+    with closing(EmbeddedServer(tmp_path / "llm.log", threads=1)) as server:
+        address = server.address()
+        call = {**body_of(GENERATE[0], llm), "logprobs": 1}
+        first = complete(address, **call)
+        for n in (1, 3, 2):
+            complete(address, **body_of(replace(GENERATE[1], n=n, max_tokens=4 * n), llm))
+        again = complete(address, **call)
+    assert first["choices"] == again["choices"]
+
+
 def test_no_prompt_state_is_kept_between_calls(tmp_path: Path):
     """Not even of the same prompt: one that is half in the cache is read in other batches, which rounds differently."""
     with closing(EmbeddedServer(tmp_path / "llm.log", threads=1)) as server:
         address = server.address()
-        bodies = [complete(address, prompt=PROMPT, max_tokens=8, seed=1, n=2, logprobs=1) for _ in range(2)]
+        bodies = [complete(address, prompt=PROMPT, max_tokens=8, seed=1, n=2, logprobs=1, id_slot=0) for _ in range(2)]
     assert [body["usage"]["prompt_tokens_details"]["cached_tokens"] for body in bodies] == [0, 0]
     assert bodies[0]["choices"] == bodies[1]["choices"]
 
@@ -129,6 +143,7 @@ import sys
 from pathlib import Path
 from typing import Any
 from harness.llm.embedded import Address, EmbeddedServer
+from harness.llm.wire import body_of
 server = EmbeddedServer(Path(sys.argv[1]), threads=1)
 server.address()
 print(server._child._process.pid, flush=True)

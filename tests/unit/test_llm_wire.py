@@ -91,6 +91,12 @@ def test_the_official_endpoint_gets_its_own_name_for_the_length_limit():
     assert body_of(chat, other)["max_tokens"] == 7
 
 
+def test_the_embedded_llm_is_told_the_slot_to_start_in_and_others_are_not():
+    request = Request("generator", "Question:", 0.9, 7)
+    assert body_of(request, spec.Endpoint())["id_slot"] == 0
+    assert "id_slot" not in body_of(request, spec.Endpoint(base_url="https://example.com/v1", model="m"))
+
+
 def test_the_embedded_llm_gets_the_bare_schema_for_completions():
     request = Request("judge", "x", 0, 7, json_schema={"type": "object"})
     assert body_of(request, spec.Endpoint())["json_schema"] == {"type": "object"}
