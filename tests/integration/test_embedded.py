@@ -65,12 +65,13 @@ def test_answers_are_the_same_bits_whatever_was_asked_before(tmp_path: Path):
     llm = spec.Endpoint(base_url="embedded")
     with closing(EmbeddedServer(tmp_path / "llm.log", threads=1)) as server:
         address = server.address()
-        call = {**body_of(GENERATE[0], llm), "logprobs": 1}
-        first = complete(address, **call)
-        for n in (1, 3, 2):
-            complete(address, **body_of(replace(GENERATE[1], n=n, max_tokens=4 * n), llm))
-        again = complete(address, **call)
-    assert first["choices"] == again["choices"]
+        calls = [{**body_of(one, llm), "logprobs": 1} for one in GENERATE]
+        first = [complete(address, **call)["choices"] for call in calls]
+        again: list[Any] = []
+        for n, call in enumerate(calls, 1):
+            complete(address, **body_of(replace(GENERATE[0], n=n, max_tokens=4 * n), llm))
+            again.append(complete(address, **call)["choices"])
+    assert first == again
 
 
 def test_no_prompt_state_is_kept_between_calls(tmp_path: Path):
