@@ -22,6 +22,10 @@ SIGNALS = ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGINT, 130))
 """With the exit codes that shells expect."""
 
 
+AT = (8, 20, 32, 44)
+"""Calls that have been answered when a signal comes, all within the first wave of 60: there is a next one to go out."""
+
+
 @dataclass(frozen=True)
 class Stop:
     """A run that was told to end while `in_flight` calls were out; so many of their answers were `kept`."""
@@ -38,10 +42,10 @@ def measure(options: Options) -> Sequence[Row]:
     trial, usual = plain.twin(options.work / "stopped"), plain.desk.delay
     try:
         once = [
-            told_to_end(trial, plain.desk, f"call {15 + 20 * turn}", number, code, 1)
-            for turn, (number, code) in enumerate(SIGNALS)
+            told_to_end(trial, plain.desk, f"call {at}", number, code, 1)
+            for at, (number, code) in zip(AT, SIGNALS, strict=False)
         ]
-        twice = told_to_end(trial, plain.desk, f"call {15 + 20 * len(SIGNALS)}", signal.SIGINT, 130, 2)
+        twice = told_to_end(trial, plain.desk, f"call {AT[-1]}", signal.SIGINT, 130, 2)
     finally:
         plain.desk.delay = usual
     trial.finished()
