@@ -89,8 +89,10 @@ def test_a_collapse_that_is_not_seen_and_a_false_alarm_do_not_hold() -> None:
 
 
 def test_a_choice_of_threads_that_is_slower_does_not_hold() -> None:
-    assert oversubscribed.row(Speeds(1, 2, [(90, 60), (88, 91), (95, 70)]), 0).held
-    assert not oversubscribed.row(Speeds(1, 2, [(50, 90), (52, 88), (91, 70)]), 0).held
+    slow, fast, mixed = [50.0] * 8, [90.0] * 8, [40.0, 99.0] * 4
+    assert oversubscribed.row(Speeds(1, 2, {"1": fast, "2": slow}), 0).held
+    assert oversubscribed.row(Speeds(2, 2, {"1": fast, "2": mixed}), 0).held
+    assert not oversubscribed.row(Speeds(2, 2, {"1": fast, "2": slow}), 0).held
 
 
 def test_a_budget_that_is_exceeded_or_never_reached_does_not_hold() -> None:
