@@ -95,7 +95,8 @@ async def final_report(
         test={} if sealed else final.reports,
         comparisons=() if sealed else final.comparisons,
         gap=SEALED if sealed else final.gap,
-        cost=bench.llm.spent,
+        # Not what this process spent: another one may have made part of the calls at the same time.
+        cost=bench.llm.first_spent(f"end {ident}"),
         warnings=tuple(dict.fromkeys([*bench.data.warnings, *looked, *bench.watch.notes])),
         training_rows={**final.rows, **{arm: len(rows) for arm, rows in equal.items()}},
         artefacts={

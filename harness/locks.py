@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from harness.errors import StoreError
+
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.02, 0.5
 
 
@@ -29,15 +31,26 @@ def held(path: Path) -> Generator[None]:
 
 @asynccontextmanager
 async def claimed(path: Path) -> AsyncGenerator[None]:
-    """`held` for coroutines: others go on while this one waits."""
+    """`held` for coroutines: others go on while this one waits. Raises `StoreError`."""
     wait = FIRST_WAIT_S
-    while (handle := _taken(path, wait=False)) is None:
+    while (handle := _claim(path)) is None:
         await asyncio.sleep(wait)
         wait = min(LONGEST_WAIT_S, 2 * wait)
     try:
         yield
     finally:
         _free(path, handle)
+
+
+def _claim(path: Path) -> int | None:
+    try:
+        return _taken(path, wait=False)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to {str(path.parent)!r}: {error.strerror or error}. Nothing that was finished is lost; make "
+            "the folder writable, free some space, or choose another one with `--set runtime.store=DIR`, then run the "
+            "same command again."
+        ) from error
 
 
 def is_held(path: Path) -> bool:

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -201,10 +202,11 @@ class Store:
             write_json(work / MANIFEST, Manifest, replace(plain, files=files))
             _sync(work)
             self._move(work, final)
-        except OSError as error:
-            if error.errno not in DISK_ERRORS:
+        except Exception as error:
+            number = _number_of(error)
+            if number not in DISK_ERRORS:
                 raise
-            raise self._cannot_write(ident, error) from error
+            raise self._cannot_write(ident, OSError(number, os.strerror(number))) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -292,6 +294,14 @@ class Store:
             "lost; free some space or choose another folder with `--set runtime.store=DIR`, then run the same command "
             "again."
         )
+
+
+def _number_of(error: Exception) -> int:
+    """The system's number of an error, 0 where it has none. Safetensors, in Rust, has it in its words only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    said = re.search(r"\(os error (\d+)\)$", str(error))
+    return int(said[1]) if said else 0
 
 
 def _files(folder: Path) -> list[Path]:

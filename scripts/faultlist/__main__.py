@@ -8,23 +8,42 @@ import tempfile
 import time
 import traceback
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import facts
 
-from faultlist import cache, calls, claims, fuzz, hostile, kills, places, settings
+from faultlist import (
+    cache,
+    calls,
+    claims,
+    digests,
+    fuzz,
+    hostile,
+    interrupts,
+    jumps,
+    kills,
+    mislabelled,
+    narrowing,
+    oversubscribed,
+    places,
+    sealed,
+    settings,
+    spending,
+)
 from faultlist.row import Measure, Options, Row, table
 
 TABLE: dict[tuple[int, ...], Measure] = {
     (1, 2, 3, 27): kills.measure,
-    (4,): places.interrupts,
+    (4,): interrupts.measure,
     (5,): calls.storm,
     (6,): calls.burst,
     (7,): calls.slow,
     (8, 9): calls.broken,
     (10, 13, 14, 15, 17, 18): hostile.measure,
     (11,): fuzz.measure,
+    (12,): mislabelled.measure,
     (16,): settings.templates,
     (19,): settings.yaml_files,
     (20,): settings.weights,
@@ -32,12 +51,20 @@ TABLE: dict[tuple[int, ...], Measure] = {
     (22,): cache.key_fields,
     (23,): places.two_at_once,
     (24,): places.full_disk,
+    (25,): jumps.measure,
     (26,): places.mlflow_locked,
     (28,): places.same_bytes,
+    (29,): digests.measure,
+    (30,): narrowing.measure,
     (31,): claims.measure,
     (32,): places.poor_data,
+    (33,): oversubscribed.measure,
     (34,): calls.memory,
+    (35,): spending.measure,
+    (36,): sealed.measure,
 }
+WAITING = {(5,), (6,), (7,)}
+"""Rows that hardly compute but wait for minutes: they are measured beside the others, one after another."""
 OUT = facts.ROOT / "experiments" / "faults.md"
 
 
@@ -61,26 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted - known:
         raise SystemExit(f"scripts/faults: no row {sorted(wanted - known)}; there are {sorted(known)}")
     began = time.monotonic()
-    rows: list[Row] = []
-    failed = False
-    with _folder(options.keep) as folder:
-        for numbers, measure in TABLE.items():
-            if not wanted & set(numbers):
-                continue
+    with _folder(options.keep) as folder, ThreadPoolExecutor(1) as beside:
+
+        def attempt(numbers: tuple[int, ...]) -> list[Row] | None:
             place = folder / f"rows{numbers[0]}"
             place.mkdir()
-            try:
-                found = measure(_options(options, folder, place))
-            except (Exception, SystemExit):  # one row that cannot be measured must not cost the others
-                failed = True
-                print(f"rows {numbers}: could not be measured\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-                continue
-            rows += found
-            for row in found:
-                print(
-                    f"{row.number:>2} {'held' if row.held else 'NOT HELD'}: {row.fault} (n {row.n}): {row.figure}",
-                    flush=True,
-                )
+            return _measured(numbers, _options(options, folder, place))
+
+        chosen = [numbers for numbers in TABLE if wanted & set(numbers)]
+        waiting = [beside.submit(attempt, numbers) for numbers in chosen if numbers in WAITING]
+        found = [attempt(numbers) for numbers in chosen if numbers not in WAITING]
+        found += [future.result() for future in waiting]
+    rows = [row for some in found for row in some or ()]
     out = options.out or (None if options.rows else OUT)
     before = out.read_text(encoding="utf-8") if options.rows and out is not None and out.exists() else ""
     text = table(rows, facts.commit(), before)
@@ -90,7 +109,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.write_text(text, encoding="utf-8")
         print(f"table: {out}")
     print(f"{len(rows)} rows in {(time.monotonic() - began) / 60:.1f} minutes")
-    return int(failed or not all(row.held for row in rows))
+    return int(None in found or any(row.held is False for row in rows))
+
+
+def _measured(numbers: tuple[int, ...], options: Options) -> list[Row] | None:
+    """The rows, told as soon as they are there; None where they could not be measured."""
+    began = time.monotonic()
+    try:
+        found = list(TABLE[numbers](options))
+    except (Exception, SystemExit):  # one row that cannot be measured must not cost the others
+        print(f"rows {numbers}: could not be measured\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        return None
+    for row in found:
+        said = {True: "held", False: "NOT HELD", None: "not tried"}[row.held]
+        print(f"{row.number:>2} {said}: {row.fault} (n {row.n}): {row.figure}", flush=True)
+    print(f"   in {time.monotonic() - began:.0f} s", flush=True)
+    return found
 
 
 @contextmanager

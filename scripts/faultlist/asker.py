@@ -1,5 +1,5 @@
 """A client of the harness in a process of its own: `python -m faultlist.asker JSON` asks calls and prints what came of
-them as JSON. `ask` starts it."""
+them as JSON. `ask` starts it and waits, `start` only starts it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faultlist.trial import KEY_VARIABLE, environment
+
+if TYPE_CHECKING:
+    from harness.llm.wire import RoleName
 
 LONGEST_S = 300
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to ask: `calls` chat calls (their texts begin at number `first`) of `n` answers each."""
+    """What to ask: `calls` chat calls (their texts begin at number `first`) of `n` answers each, by the `roles` in
+    turn. `scope` is what the budget is counted for."""
 
     url: str
     store: str
     calls: int
     first: int = 0
     n: int = 1
+    roles: Sequence[RoleName] = ("generator",)
+    scope: str = "run"
     limits: dict[str, Any] = field(default_factory=dict[str, Any])
     budget: dict[str, Any] = field(default_factory=dict[str, Any])
     tell: bool = True
@@ -48,19 +55,28 @@ class Told:
     grown_mb: float
 
 
-def ask(wish: Wish, tenant: str = "asker") -> Told:
+def ask(wish: Wish, tenant: str = "asker", **more: str) -> Told:
+    """Ask in another process; `more` are variables of its environment."""
+    return told_by(start(wish, tenant, **more))
+
+
+def start(wish: Wish, tenant: str = "asker", **more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "faultlist.asker", json.dumps(asdict(wish))]
-    done = subprocess.run(
-        command,
-        env=environment(**{KEY_VARIABLE: tenant}),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"scripts/faults: a client ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
-    return Told(**json.loads(done.stdout))
+    variables = environment(**{KEY_VARIABLE: tenant, **more})
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def told_by(process: subprocess.Popen[str]) -> Told:
+    """What a client that was started says in the end. Raises `SystemExit` where it fails."""
+    try:
+        said, wrong = process.communicate(timeout=LONGEST_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise SystemExit(f"scripts/faults: a client ended with exit code {process.returncode}:\n{wrong[-3000:]}")
+    return Told(**json.loads(said))
 
 
 def answered(wish: Wish) -> Told:
@@ -73,12 +89,12 @@ def answered(wish: Wish) -> Told:
     )
     limits = spec.Limits.model_validate(wish.limits)
     settings = spec.Spec.model_construct(
-        llm=spec.Llm(generator=place),
-        runtime=spec.Runtime(limits={"generator": limits}),
+        llm=spec.Llm(generator=place, judge=place),
+        runtime=spec.Runtime(limits=dict.fromkeys(wish.roles, limits)),
         budget=spec.Budget.model_validate(wish.budget),
     )
     requests = [
-        Request("generator", (("user", f"Write question {number}."),), 0.9, 40, n=wish.n)
+        Request(wish.roles[number % len(wish.roles)], (("user", f"Write question {number}."),), 0.9, 40, n=wish.n)
         for number in range(wish.first, wish.first + wish.calls)
     ]
     told = Told({}, {}, 0, {}, "", 0.0, 0.0)
@@ -91,7 +107,7 @@ def answered(wish: Wish) -> Told:
         if wish.tell:
             told.answers[outcome.key] = [[choice.text, choice.finish_reason] for choice in outcome.choices]
 
-    with open_client(settings, Path(wish.store), scope="run") as client:
+    with open_client(settings, Path(wish.store), scope=wish.scope) as client:
         if wish.warm:
             asyncio.run(client.ask_many(requests[:1]))
         before, began = _peak_mb(), time.monotonic()

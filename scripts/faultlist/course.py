@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from faultlist.trial import LONGEST_RUN_S, Desk, Trial, mlflow_template
 
@@ -115,9 +116,9 @@ class Undisturbed:
 
     def twin(self, folder: Path, *more: Any, **named: Any) -> Trial:
         """The same run in another folder, with an API key of its own; not started."""
-        return Trial(folder, self.desk, f"{folder.parent.name}-{folder.name}", *more, **named).with_database(
-            self.template
-        )
+        # A key travels in a header, which is ASCII.
+        tenant = quote(f"{folder.parent.name}-{folder.name}")
+        return Trial(folder, self.desk, tenant, *more, **named).with_database(self.template)
 
 
 @cache

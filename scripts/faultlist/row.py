@@ -11,12 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """`fault` was brought about `n` times; what had to hold `held` or not, and `figure` says what was counted."""
+    """`fault` was brought about `n` times; what had to hold `held` or not, and `figure` says what was counted.
+    `held` is None where this machine does not allow the fault; `figure` says why."""
 
     number: int
     fault: str
     n: int
-    held: bool
+    held: bool | None
     figure: str
     seed: int
 
@@ -58,7 +59,7 @@ def table(rows: Sequence[Row], commit: str, before: str = "") -> str:
 
 
 def _line(row: Row, stamp: str) -> str:
-    held = "yes" if row.held else "**NO**"
+    held = {True: "yes", False: "**NO**", None: "not tried"}[row.held]
     cells = (row.number, _cell(row.fault), f"{row.n:,}", held, _cell(row.figure), row.seed, stamp)
     return f"| {' | '.join(map(str, cells))} |"
 

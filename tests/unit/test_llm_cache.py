@@ -86,6 +86,13 @@ def test_what_was_spent_at_a_point_is_what_the_first_process_found_there(path: P
         assert cache.spent("run") == COST + COST
 
 
+def test_what_two_processes_spend_at_once_counts_for_both_at_a_point(path: Path):
+    with CallCache(path) as one, CallCache(path) as other:
+        one.spend("run", COST)
+        other.spend("run", COST)
+        assert one.first_spent("run", "end") == other.first_spent("run", "end") == COST + COST
+
+
 def test_only_the_owner_may_read_it(path: Path):
     path.parent.mkdir()
     path.touch(0o644)

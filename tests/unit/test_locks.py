@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import StoreError
 from harness.locks import claimed, held, is_held
 from harness.store import LEFTOVER_AGE_S, PART, Store
 
@@ -136,3 +137,15 @@ def test_what_another_process_has_been_building_for_hours_is_not_swept(tmp_path:
     dead.mkdir()
     os.utime(dead, (before, before))
     assert store.sweep() == 1
+
+
+def test_a_lock_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    # A file in the place of the folder stops root, too, which permissions would not.
+    (tmp_path / "locks").write_text("x")
+
+    async def claim() -> None:
+        async with claimed(tmp_path / "locks" / "a.lock"):
+            pass
+
+    with pytest.raises(StoreError, match=r"runtime\.store"):
+        asyncio.run(claim())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -320,3 +321,21 @@ def test_one_record_a_line_whatever_its_text(tmp_path_factory: pytest.TempPathFa
     ]
     write_lines(path, Candidate, candidates)
     assert read_lines(path, Candidate) == candidates
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Error while serializing: I/O error: File too large (os error 27)", StoreError),
+        ("Error while serializing: I/O error: No such file or directory (os error 2)", RuntimeError),
+        ("invalid header", RuntimeError),
+    ],
+)
+def test_a_full_disk_that_only_words_tell_of_is_one_too(tmp_path: Path, said: str, expected: type[Exception]) -> None:
+    def build(folder: Path) -> None:
+        # As safetensors says it, whose own exception is no OSError.
+        raise RuntimeError(said)
+
+    words = "cannot write adapter-.*File too large" if expected is StoreError else re.escape(said)
+    with pytest.raises(expected, match=words):
+        Store(tmp_path).once("adapter", 1, build, inputs={})
