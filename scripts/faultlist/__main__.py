@@ -20,18 +20,21 @@ from faultlist import (
     claims,
     digests,
     fuzz,
+    guards,
     hostile,
     interrupts,
     jumps,
     kills,
     mislabelled,
     narrowing,
+    orders,
     oversubscribed,
     places,
     sealed,
     settings,
     spending,
 )
+from faultlist.guardlist import GUARDS
 from faultlist.row import Measure, Options, Row, table
 
 TABLE: dict[tuple[int, ...], Measure] = {
@@ -62,6 +65,7 @@ TABLE: dict[tuple[int, ...], Measure] = {
     (34,): calls.memory,
     (35,): spending.measure,
     (36,): sealed.measure,
+    (37,): orders.measure,
 }
 WAITING = {(5,), (6,), (7,)}
 """Rows that hardly compute but wait for minutes: they are measured beside the others, one after another."""
@@ -77,12 +81,15 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--jobs", type=int, default=2, help="killed runs, and processes that fuzz, at a time (2)")
     whole.add_argument("--fuzz", type=int, default=100_000, metavar="N", help="inputs for the parsers (100,000)")
     whole.add_argument("--keep", type=Path, metavar="DIR", help="a new folder to work in, which is left as it is")
+    whole.add_argument("--guards", action="store_true", help="break each guard instead: do its tests fail without it?")
     whole.add_argument("--out", type=Path, help="where the table goes (experiments/faults.md if all rows ran)")
     return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    if options.guards:
+        return guards.measure(GUARDS, options.out or OUT.with_name("guards.md"))
     known = {number for numbers in TABLE for number in numbers}
     wanted = {int(part) for part in options.rows.split(",")} if options.rows else known
     if wanted - known:
