@@ -31,18 +31,22 @@ class Budget:
         self._tokens = 0
         self._usd = 0.0
 
-    def reserve(self, tokens: int, usd: float) -> Reservation:
-        """Set a call's worst case aside. Raises `BudgetError` naming the limit and what was spent."""
-        spent = self.spent
+    def reserve(self, tokens: int, usd: float, ledger: Cost | None = None) -> Reservation:
+        """Set a call's worst case aside. Raises `BudgetError` naming the limit and what was spent.
+
+        `ledger` is what all processes of the run have spent by now; another one may be going on beside this.
+        """
+        # A cache that was set aside has a ledger that begins at nothing.
+        spent = max(self.spent, ledger or Cost(), key=lambda one: one.calls + one.failed)
         calls = spent.calls + spent.failed + self.in_flight
         used_tokens = spent.prompt_tokens + spent.completion_tokens
         limits = self.limits
         if limits.calls is not None and calls + 1 > limits.calls:
-            raise self._stop("calls", f"{limits.calls} calls", "another call")
+            raise self._stop(spent, "calls", f"{limits.calls} calls", "another call")
         if limits.tokens is not None and used_tokens + self._tokens + tokens > limits.tokens:
-            raise self._stop("tokens", f"{limits.tokens} tokens", f"a call of up to {tokens} tokens")
+            raise self._stop(spent, "tokens", f"{limits.tokens} tokens", f"a call of up to {tokens} tokens")
         if limits.usd is not None and spent.usd + self._usd + usd > limits.usd:
-            raise self._stop("usd", f"${limits.usd:g}", f"a call of up to ${usd:.6f}")
+            raise self._stop(spent, "usd", f"${limits.usd:g}", f"a call of up to ${usd:.6f}")
         self.in_flight += 1
         self._tokens += tokens
         self._usd += usd
@@ -57,8 +61,7 @@ class Budget:
             self._usd = 0.0
         self.spent = self.spent + cost
 
-    def _stop(self, name: str, limit: str, wanted: str) -> BudgetError:
-        spent = self.spent
+    def _stop(self, spent: Cost, name: str, limit: str, wanted: str) -> BudgetError:
         failed = f" ({spent.failed} of them failed)" if spent.failed else ""
         return BudgetError(
             f"budget.{name}: {limit} allowed, no room for {wanted}. Spent so far: {spent.calls + spent.failed} calls"

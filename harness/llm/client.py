@@ -338,7 +338,7 @@ class Client:
         """Room for one call; while calls in flight hold more than they will take, wait for them to end."""
         while True:
             try:
-                return self._budget.reserve(tokens, usd)
+                return self._budget.reserve(tokens, usd, self._cache.spent(self._scope))
             except BudgetError:
                 if not self._budget.in_flight:
                     raise

@@ -25,12 +25,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def address_of(role: str, endpoint: spec.Endpoint) -> Address:
-    """URL and key of an endpoint that is not embedded. Raises `EndpointError` if its variable is not set."""
+    """URL and key of an endpoint that is not embedded. Raises `EndpointError` if its variable holds no key."""
     if endpoint.api_key_env is None:
         return Address(endpoint.base_url, "")
     key = os.environ.get(endpoint.api_key_env, "").strip()
     if not key:
         raise Explain(role, endpoint).no_variable()
+    if not (key.isascii() and key.isprintable()):
+        raise Explain(role, endpoint).no_ascii()
     return Address(endpoint.base_url, key)
 
 

@@ -143,6 +143,12 @@ class Explain:
             "needed."
         )
 
+    def no_ascii(self) -> EndpointError:
+        return EndpointError(
+            f"the API key in the environment variable {self.endpoint.api_key_env!r}, for {self.place}, has letters or "
+            f"signs that no HTTP header can carry. Copy the key again: `export {self.endpoint.api_key_env}=…`."
+        )
+
     def unreachable(self, fault: Fault, attempts: int) -> EndpointError:
         return EndpointError(
             f"cannot reach {self.place}: {fault.message}, {attempts} attempts. Start that server or correct "

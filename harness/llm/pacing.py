@@ -176,8 +176,12 @@ class Rate:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` (RFC 9110, 10.2.3: seconds or a date) or `retry-after-ms` asks for; None without.
 
+    A date counts from the answer's own `Date`, since the clock here may be wrong.
+
     >>> retry_after({"retry-after": "2"})
     2.0
+    >>> retry_after({"retry-after": "Sat, 28 Nov 2026 15:00:09 GMT", "date": "Sat, 28 Nov 2026 15:00:00 GMT"})
+    9.0
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -188,8 +192,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     seconds = _number(value)
     if seconds is not None:
         return seconds
+    until, now = _moment(value), _moment(headers.get("date"))
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _moment(value: str | None) -> float | None:
+    """Seconds since 1970 of a date as HTTP writes it; None without one, or where it is none."""
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(value or "").timestamp()
     except (OverflowError, ValueError):
         return None
 

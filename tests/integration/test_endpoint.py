@@ -333,6 +333,16 @@ def test_missing_variable_is_said_before_any_call(
     assert endpoint.calls == []
 
 
+def test_key_that_no_header_can_carry_is_said_before_any_call_and_not_shown(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(VARIABLE, "sk-schlüssel")
+    with pytest.raises(EndpointError, match=f"{VARIABLE}.*header") as caught:
+        ask(client(key_env=VARIABLE), REQUEST)
+    assert "schl" not in str(caught.value)
+    assert endpoint.calls == []
+
+
 def test_unknown_model_lists_what_there_is(client: Callable[..., Client], endpoint: ScriptedEndpoint):
     endpoint.script(reply(404, {"error": {"message": "The model `model-x` does not exist", "code": "model_not_found"}}))
     with pytest.raises(EndpointError, match=rf"model-x.*'{MODELS[0]}', '{MODELS[1]}'.*llm\.generator\.model"):
@@ -477,6 +487,19 @@ def test_of_two_runs_that_need_the_same_calls_at_once_each_call_is_asked_by_one(
         one.choices for one in second[::-1] if isinstance(one, Answer)
     ]
     assert (one.spent.calls, two.spent.calls) in {(split, 6 - split) for split in range(7)}
+
+
+def test_one_run_in_two_processes_at_once_keeps_to_one_budget(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    budget = spec.Budget(calls=6)
+    one, two = client(budget=budget), client(budget=budget)
+
+    async def both() -> None:
+        await asyncio.gather(one.ask_many(prompts(20)), two.ask_many(prompts(20)), return_exceptions=True)
+
+    asyncio.run(both())
+    assert 6 <= len(endpoint.calls) <= 6 + 4
 
 
 def test_what_a_run_stands_on_counts_once_whoever_paid(client: Callable[..., Client], endpoint: ScriptedEndpoint):
