@@ -14,7 +14,7 @@ from harness.filters.judge import calls_per_item
 from harness.filters.rubric import example_reply
 from harness.llm.wire import Request, RoleName, estimate_tokens, prompt_estimate
 from harness.records import Cost, Plan
-from harness.rounds import refill
+from harness.refills import refill
 from harness.spec import Endpoint, Spec
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -24,13 +22,12 @@ from harness.filters.funnel import Sieved, sieve
 from harness.filterspec import keyed
 from harness.generate import produce, prompts
 from harness.generate.made import KeptRows
-from harness.generate.matrix import apportion
-from harness.generate.yields import yields
 from harness.labelling import CrossTrained, cross_train, labeller
 from harness.lines import Joined, Kept, Lines
 from harness.llm.client import Llm
 from harness.llm.noted import Noted, read_calls, write_calls
 from harness.records import Candidate, Example, ParseFailure, Plan, Quota, Role, Verdict
+from harness.refills import missing_rows, spread
 from harness.reports import Ambiguity, Calibration, FilterWorth
 from harness.spec import Spec
 from harness.store import Artefact, digest, read_json, write_json, write_lines
@@ -78,14 +75,14 @@ async def harvest(
         if now.out_of_budget:
             quotas = ()
         elif sizes is None:
-            quotas = _missing(plan, now, number + 1, drawn, bench.spec)
+            quotas = missing_rows(plan, now, number + 1, drawn, bench.spec)
         else:
             calls = [size // bench.spec.generate.samples_per_call for size in sizes[number + 1 : number + 2]]
             quotas = spread(plan, sum(calls), bench.spec, len(waves))
         if not quotas:
             now = await _self_trained(bench, now)
             if sizes is None and not now.out_of_budget:
-                quotas = _missing(plan, now, number + 1, drawn, bench.spec)
+                quotas = missing_rows(plan, now, number + 1, drawn, bench.spec)
     target = bench.spec.generate.accepted_per_round * plan.round
     return _with_dataset(bench, now, plan.round, "" if sizes is not None else _shortfall(now, target, bench.spec))
 
@@ -116,63 +113,6 @@ async def resieve(bench: Bench, now: Harvest) -> Harvest:
     """
     again = await _self_trained(bench, await _sieve(bench, now.waves, now.plans, None))
     return _with_dataset(bench, again, now.plans[-1].round, "")
-
-
-def _missing(plan: Plan, now: Harvest, waves: int, drawn: int, spec: Spec) -> tuple[Quota, ...]:
-    """The next wave's quotas after `waves` of this round, none where target or cap is reached."""
-    rule = spec.generate
-    missing = rule.accepted_per_round * plan.round - len(now.sieved.accepted)
-    left = None if rule.max_candidates is None else rule.max_candidates - drawn
-    if missing <= 0 or waves >= rule.max_waves or (left is not None and left <= 0):
-        return ()
-    return refill(plan, now, missing, spec, left)
-
-
-def refill(plan: Plan, now: Harvest, missing: int, spec: Spec, left: int | None) -> tuple[Quota, ...]:
-    """Quotas for the missing rows by the yield of each cell so far, in whole calls within `left`, the candidates that
-    the cap still allows; none where it allows no call. Cells that have fewer rows than the plan wants come first."""
-    wanted = _wanted(plan, now, spec)
-    found = yields(now)
-    needed = {quota.cell.id: wanted[quota.cell.id] / found(quota.cell) for quota in plan.quotas}
-    per_call = spec.generate.samples_per_call
-    calls = max(1, round(missing * sum(needed.values()) / sum(wanted.values()) / per_call))
-    calls = calls if left is None else min(calls, left // per_call)
-    # In thousandths of a candidate: only the proportions count.
-    weighed = (replace(quota, candidates=round(1000 * needed[quota.cell.id])) for quota in plan.quotas)
-    own = tuple(quota for quota in weighed if quota.candidates)
-    return spread(replace(plan, quotas=own), calls, spec, len(now.waves))
-
-
-def _wanted(plan: Plan, now: Harvest, spec: Spec) -> dict[str, float]:
-    """Cell → rows that it lacks of its share of the plan; the whole share of each where none lacks any."""
-    have = Counter(row.candidate.cell for row in now.accepted() if row.candidate.round == plan.round)
-    share = spec.generate.accepted_per_round / plan.candidates
-    lacking = {quota.cell.id: max(0.0, share * quota.candidates - have[quota.cell.id]) for quota in plan.quotas}
-    # Less than a thousandth of a row is what division leaves, not a row that is missing.
-    if max(lacking.values()) < 1e-3:
-        return {quota.cell.id: share * quota.candidates for quota in plan.quotas}
-    return lacking
-
-
-def spread(plan: Plan, calls: int, spec: Spec, waves: int) -> tuple[Quota, ...]:
-    """So many calls more of a plan: labels as the plan weighs them, then cells drawn at random.
-
-    `waves` is the number of waves before this one.
-    """
-    per_call = spec.generate.samples_per_call
-    generator = random.Random(digest([spec.seed, "refill", plan.round, waves]))
-    labels = sorted({quota.cell.label for quota in plan.quotas})
-    weights = {
-        label: float(sum(quota.candidates for quota in plan.quotas if quota.cell.label == label))
-        for label in generator.sample(labels, len(labels))
-    }
-    shares: dict[str, int] = {}
-    for label, share in apportion(calls, weights).items():
-        own = [quota for quota in plan.quotas if quota.cell.label == label]
-        # Most cells weigh the same, and the rounding must not always go to those that come first.
-        mixed = generator.sample(own, len(own))
-        shares |= apportion(share, {quota.cell.id: float(quota.candidates) for quota in mixed})
-    return tuple(Quota(quota.cell, shares[quota.cell.id] * per_call) for quota in plan.quotas if shares[quota.cell.id])
 
 
 def _shortfall(now: Harvest, target: int, spec: Spec) -> str:

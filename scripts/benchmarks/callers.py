@@ -95,7 +95,7 @@ def prepare(job: Job, store_root: Path) -> tuple[Any, Any, Any]:
     from harness.generate.feedback import first_plan
     from harness.real import load_real
     from harness.records import Plan
-    from harness.rounds import spread
+    from harness.refills import spread
     from harness.store import Store
 
     spec = spec_of(job)

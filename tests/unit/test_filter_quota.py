@@ -14,10 +14,10 @@ from harness.filters.funnel import Sieved
 from harness.filters.quota import QuotaFilter, ranked
 from harness.generate.feedback import first_plan
 from harness.generate.matrix import make_cell
-from harness.generate.yields import LEAST, yields
 from harness.real import RealData
 from harness.records import Candidate, Example, Plan, Quota
-from harness.rounds import harvest, refill
+from harness.refills import LEAST, refill, yields
+from harness.rounds import harvest
 
 
 def rows_of(cells: Mapping[str, int], round_: int = 1, first: int = 1) -> list[Candidate]:

@@ -20,8 +20,9 @@ from harness.observe import faults_of, funnel_of, samples_of
 from harness.progress import Silent, Watch
 from harness.real import RealData
 from harness.records import Cost, Decision, Plan, Quota, Role
+from harness.refills import refill
 from harness.reports import GateReport
-from harness.rounds import harvest, refill
+from harness.rounds import harvest
 from harness.scoring import train_arms
 from harness.spec import Spec
 from harness.store import Store
