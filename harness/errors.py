@@ -46,7 +46,7 @@ class LeakageError(HarnessError):
 
 
 class BudgetError(HarnessError):
-    """The next call would exceed the budget in calls, tokens or money."""
+    """The next call would exceed the budget in calls, tokens, money or minutes."""
 
 
 class EndpointError(HarnessError):

@@ -338,6 +338,8 @@ class Budget(Section):
     calls: PositiveInt | None = None
     tokens: PositiveInt | None = None
     usd: PositiveFloat | None = None
+    minutes: PositiveFloat | None = None
+    """Of work on the run, over all its processes: no call goes out after them. What is there is used."""
 
 
 class Tracking(Section):

@@ -1,7 +1,8 @@
-"""The hard stop in calls, tokens and money. What earlier processes spent comes from the cache's ledger."""
+"""The hard stop in calls, tokens, money and minutes. What earlier processes spent comes from the cache's ledger."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import spec
@@ -21,11 +22,15 @@ class Budget:
     """Counts what was spent and what calls in flight may still take, and refuses the call that could exceed a limit.
 
     A call is let through only if its worst case (estimated prompt + all choices at full length) still fits, so
-    the limits hold up to the error of the prompt's estimate. A failed call counts as a call.
+    the limits hold up to the error of the prompt's estimate. A failed call counts as a call. `worked` says how many
+    seconds the run has been worked on.
     """
 
-    def __init__(self, limits: spec.Budget, spent: Cost | None = None) -> None:
+    def __init__(
+        self, limits: spec.Budget, spent: Cost | None = None, worked: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.limits = limits
+        self._worked = worked
         self.spent = spent or Cost()
         self.in_flight = 0
         self._tokens = 0
@@ -47,6 +52,8 @@ class Budget:
             raise self._stop(spent, "tokens", f"{limits.tokens} tokens", f"a call of up to {tokens} tokens")
         if limits.usd is not None and spent.usd + self._usd + usd > limits.usd:
             raise self._stop(spent, "usd", f"${limits.usd:g}", f"a call of up to ${usd:.6f}")
+        if limits.minutes is not None and self._worked() >= 60 * limits.minutes:
+            raise self._stop(spent, "minutes", f"{limits.minutes:g} minutes of work", "another call")
         self.in_flight += 1
         self._tokens += tokens
         self._usd += usd

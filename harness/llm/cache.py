@@ -32,6 +32,8 @@ CREATE TABLE ledger (
     scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, failed INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, usd REAL NOT NULL);
 """
+CLOCK = "CREATE TABLE IF NOT EXISTS clock (scope TEXT PRIMARY KEY, seconds REAL NOT NULL)"
+WORK = "INSERT INTO clock VALUES (?, ?) ON CONFLICT (scope) DO UPDATE SET seconds = seconds + excluded.seconds"
 SPEND = """
 INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE SET
     calls = calls + excluded.calls, failed = failed + excluded.failed,
@@ -122,6 +124,20 @@ class CallCache:
         self._run(note)
         return self.spent(name)
 
+    def worked(self, scope: str) -> float:
+        """Seconds that were noted for this scope (see `harness.llm.worktime`)."""
+        row = self._run(lambda db: db.execute("SELECT seconds FROM clock WHERE scope = ?", (scope,)).fetchone())
+        return 0.0 if row is None else row[0]
+
+    def work(self, scope: str, seconds: float) -> None:
+        """Note more of them."""
+
+        def write(db: sqlite3.Connection) -> None:
+            with db:
+                db.execute(WORK, (scope, seconds))
+
+        self._run(write)
+
     def leave_log(self) -> None:
         """See `share_between_machines`."""
         try:
@@ -182,6 +198,7 @@ class CallCache:
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                db.execute(CLOCK)
         except (OSError, sqlite3.OperationalError) as error:
             raise self._unusable(error) from error
         return db

@@ -38,6 +38,7 @@ from harness.llm.wire import (
     public_url,
     usage_of,
 )
+from harness.llm.worktime import worktime
 from harness.llm.writes import Writes
 from harness.locks import claimed
 from harness.records import Cost
@@ -360,8 +361,8 @@ def open_client(settings: spec.Spec, store_root: Path, *, scope: str | None = No
         scope = f"spec-{digest(settings.model_dump(mode='json', exclude={'budget', 'runtime'}))[:16]}"
     server = EmbeddedServer(store_root / "llm.log", settings.runtime.llm_threads)
     try:
-        with CallCache(store_root / CALLS_FILE) as cache:
-            budget = Budget(settings.budget, cache.spent(scope))
+        with CallCache(store_root / CALLS_FILE) as cache, worktime(cache, scope) as worked:
+            budget = Budget(settings.budget, cache.spent(scope), worked)
             yield Client(settings.llm, settings.runtime.limits, cache, budget, server, scope=scope)
     finally:
         server.close()

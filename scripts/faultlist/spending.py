@@ -1,11 +1,11 @@
-"""Row 35: budgets in calls, tokens and money, over kills, roles, and processes side by side on one store."""
+"""Row 35: budgets in calls, tokens, money and minutes, over kills, roles, and processes side by side on one store."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from endpoint import good
 from trial_cases import answer
@@ -23,6 +23,10 @@ USED: dict[str, float] = {"calls": 1, "tokens": 15, "usd": 10 / 1e6 + 5 * 2 / 1e
 KILLED_AFTER = (12, 24)
 """Answers after which the process of a capped run is killed."""
 DELAY_S = 0.03
+WORK_S = 4.0
+"""What `minutes` allow, in seconds."""
+LATE_S = 1.0
+"""A call that went out in time may arrive so much later."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +44,30 @@ def measure(options: Options) -> Sequence[Row]:
         over = {cap: resumed(options, desk, cap) for cap in CAPS}
         variants = side_by_side(options, desk, ("a", "b"))
         (twice,) = side_by_side(options, desk, ("c", "c"))
+        seconds = timed(options, desk)
     with Desk(answer) as desk:
         whole = whole_run(options, desk)
-    return [row(over, variants, twice, whole, options.seed)]
+    return [row(over, variants, twice, seconds, whole, options.seed)]
 
 
-def row(over: Mapping[str, float], variants: Sequence[int], twice: int, whole: Whole, seed: int) -> Row:
-    """`over` are calls beyond each cap, the others calls that were made."""
+def row(over: Mapping[str, float], variants: Sequence[int], twice: int, seconds: float, whole: Whole, seed: int) -> Row:
+    """`over` are calls beyond each cap, `seconds` how long calls went out, the others calls that were made."""
     kills, cap = len(KILLED_AFTER), int(CAPS["calls"])
     held = all(0 <= most <= kills * IN_FLIGHT for most in over.values())
     # Too few would be no hard stop but a run that never came to it.
     held = held and all(made == cap for made in variants) and cap <= twice <= cap + IN_FLIGHT
+    held = held and 0 < seconds <= WORK_S + LATE_S
     held = held and whole.killed and whole.code in (0, 2) and cap <= whole.came <= cap + 2 * IN_FLIGHT
     figure = (
         f"calls beyond the cap after {kills} kills with up to {IN_FLIGHT} in flight: "
         + ", ".join(f"{name} {most:.0f}" for name, most in over.items())
         + f"; two variants at once made {' and '.join(map(str, variants))} of {cap} each; one run started twice at "
-        f"once made {twice} of {cap}; a whole run, killed once, made {whole.came} of {cap} and ended with exit code "
+        f"once made {twice} of {cap}; calls went out for {seconds:.1f} of {WORK_S:g} s of work in two processes; "
+        f"a whole run, killed once, made {whole.came} of {cap} and ended with exit code "
         f"{whole.code}"
     )
-    fault = "a budget in calls, tokens or money (none is in wall time) that runs out"
-    return Row(35, fault, len(CAPS) + 3, held, figure, seed)
+    fault = "a budget in calls, tokens, money or minutes that runs out"
+    return Row(35, fault, len(CAPS) + 4, held, figure, seed)
 
 
 def resumed(options: Options, desk: Desk, cap: str) -> float:
@@ -88,6 +95,21 @@ def side_by_side(options: Options, desk: Desk, scopes: Sequence[str]) -> list[in
     for process in running:
         told_by(process)
     return [_came(desk, scope) for scope in names]
+
+
+def timed(options: Options, desk: Desk) -> float:
+    """Seconds in which calls of a run arrived whose minutes ran out, a first process of it that was killed included;
+    -1 where nothing stopped it, or where the same command asked again after the stop."""
+    wish = replace(_wish(options, desk, "calls", "store-minutes", "minutes"), calls=10 * CALLS, tell=False)
+    wish = replace(wish, budget={"minutes": WORK_S / 60})
+    _kill(start(wish, "minutes"), desk, "minutes", KILLED_AFTER[-1])
+    first = [one.at for one in desk.delivered("minutes")]
+    stopped = told_by(start(wish, "minutes"))
+    at = [one.at for one in desk.delivered("minutes")]
+    again = told_by(start(wish, "minutes"))
+    if not (_is_stop(stopped) and _is_stop(again)) or len(desk.delivered("minutes")) != len(at) or at == first:
+        return -1
+    return max(first) - min(first) + max(at) - min(at[len(first) :])
 
 
 def whole_run(options: Options, desk: Desk) -> Whole:

@@ -96,13 +96,17 @@ def test_a_choice_of_threads_that_is_slower_does_not_hold() -> None:
 
 
 def test_a_budget_that_is_exceeded_or_never_reached_does_not_hold() -> None:
-    def held(over: float = 4, twice: int = 42, variant: int = 40, came: int = 43, code: int = 0) -> bool | None:
+    def held(
+        over: float = 4, twice: int = 42, variant: int = 40, came: int = 43, code: int = 0, seconds: float = 3.5
+    ) -> bool | None:
         return spending.row(
-            {"calls": over, "usd": 0}, [40, variant], twice, Whole(came, killed=True, code=code), 0
+            {"calls": over, "usd": 0}, [40, variant], twice, seconds, Whole(came, killed=True, code=code), 0
         ).held
 
     assert held()
     assert not held(over=9)
+    assert not held(seconds=-1)
+    assert not held(seconds=9.0)
     assert not held(over=-1)
     assert not held(twice=80)
     assert not held(variant=41)

@@ -33,6 +33,15 @@ def test_each_limit_names_itself_and_what_was_spent(limits: spec.Budget, says: s
         Budget(limits, spent).reserve(30, 0.2)
 
 
+def test_no_call_goes_out_once_the_minutes_are_used_up():
+    seconds = [119.9]
+    budget = Budget(spec.Budget(minutes=2), worked=lambda: seconds[0])
+    budget.reserve(1, 0)
+    seconds[0] = 120.0
+    with pytest.raises(BudgetError, match=r"budget\.minutes: 2 minutes of work allowed, no room for another call"):
+        budget.reserve(1, 0)
+
+
 def test_cached_answers_cost_nothing():
     budget = Budget(spec.Budget(calls=1), Cost(cached=50))
     budget.reserve(1, 0)
