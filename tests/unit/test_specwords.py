@@ -23,7 +23,7 @@ from harness.specwords import at, describe, looks_secret, show, suggest
         (("llm", "judge", "style"), "one of 'auto', 'chat', 'completion'"),
         (("task", "labels"), "a mapping with `name: value` lines (at least 1), each value text"),
         (("matrix", "label_weights", "any"), "a number above 0"),
-        (("budget",), "a mapping with the keys 'calls', 'tokens', 'usd'"),
+        (("budget",), "a mapping with the keys 'calls', 'tokens', 'usd', 'minutes'"),
     ],
 )
 def test_describe_says_what_the_models_allow(key: tuple[str, ...], words: str):
