@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.dataset import FILES
 from harness.errors import BudgetError
-from harness.llm.client import Answer, CallFailure, Choice, OnDone, OnEach, Outcome, Request
+from harness.llm.client import Answer, CallFailure, Choice, OnDone, OnEach, Outcome, Request, in_order
 from harness.llm.wire import material
 from harness.records import Cost, Example, Origin
 from harness.store import Artefact, digest
@@ -61,15 +61,7 @@ class ScriptedLlm:
         return digest(material(request, {"base_url": "scripted", "model": request.role}))
 
     async def ask_many(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
-
-        def keep(place: int, outcome: Outcome) -> None:
-            outcomes[place] = outcome
-            if on_done:
-                on_done(outcome)
-
-        await self.ask_each(requests, keep)
-        return [outcomes[place] for place in range(len(requests))]
+        return await in_order(self, requests, on_done)
 
     async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
         for request in requests:

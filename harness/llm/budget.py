@@ -36,16 +36,19 @@ class Budget:
         self._tokens = 0
         self._usd = 0.0
 
-    def reserve(self, tokens: int, usd: float, ledger: Cost | None = None) -> Reservation:
+    def reserve(self, tokens: int, usd: float, ledger: Callable[[], Cost] = Cost) -> Reservation:
         """Set a call's worst case aside. Raises `BudgetError` naming the limit and what was spent.
 
-        `ledger` is what all processes of the run have spent by now; another one may be going on beside this.
+        `ledger` says what all processes of the run have spent by now; another one may be going on beside this. It reads
+        the disk, so it is asked only where a limit depends on it.
         """
-        # A cache that was set aside has a ledger that begins at nothing.
-        spent = max(self.spent, ledger or Cost(), key=lambda one: one.calls + one.failed)
+        limits = self.limits
+        spent = self.spent
+        if (limits.calls, limits.tokens, limits.usd) != (None, None, None):
+            # A cache that was set aside has a ledger that begins at nothing.
+            spent = max(spent, ledger(), key=lambda one: one.calls + one.failed)
         calls = spent.calls + spent.failed + self.in_flight
         used_tokens = spent.prompt_tokens + spent.completion_tokens
-        limits = self.limits
         if limits.calls is not None and calls + 1 > limits.calls:
             raise self._stop(spent, "calls", f"{limits.calls} calls", "another call")
         if limits.tokens is not None and used_tokens + self._tokens + tokens > limits.tokens:

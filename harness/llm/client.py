@@ -71,6 +71,19 @@ class StreamingLlm(Llm, Protocol):
     async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None: ...
 
 
+async def in_order(llm: StreamingLlm, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Outcome]:
+    """`ask_many` by means of `ask_each`."""
+    outcomes: dict[int, Outcome] = {}
+
+    def keep(place: int, outcome: Outcome) -> None:
+        outcomes[place] = outcome
+        if on_done:
+            on_done(outcome)
+
+    await llm.ask_each(requests, keep)
+    return [outcomes[place] for place in range(len(requests))]
+
+
 class Server(Protocol):
     """What answers for `base_url: embedded`; starts at the first `address()`."""
 
@@ -171,15 +184,7 @@ class Client:
             EndpointError: the endpoint cannot be used at all; the message says what to do. Answers are kept, too.
             KeyboardInterrupt: Ctrl-C or SIGTERM; calls in flight were awaited, as above. A second Ctrl-C does not wait.
         """
-        outcomes: dict[int, Outcome] = {}
-
-        def keep(place: int, outcome: Outcome) -> None:
-            outcomes[place] = outcome
-            if on_done:
-                on_done(outcome)
-
-        await self.ask_each(requests, keep)
-        return [outcomes[place] for place in range(len(requests))]
+        return await in_order(self, requests, on_done)
 
     async def ask_each(self, requests: Sequence[Request], on_each: OnEach) -> None:
         """`ask_many` that keeps no outcome: `on_each` sees each with its request's place, as soon as it is there.
@@ -339,7 +344,7 @@ class Client:
         """Room for one call; while calls in flight hold more than they will take, wait for them to end."""
         while True:
             try:
-                return self._budget.reserve(tokens, usd, self._cache.spent(self._scope))
+                return self._budget.reserve(tokens, usd, lambda: self._cache.spent(self._scope))
             except BudgetError:
                 if not self._budget.in_flight:
                     raise
