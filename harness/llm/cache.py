@@ -24,6 +24,7 @@ from harness.store import canonical
 
 T = TypeVar("T")
 CALLS_FILE = "calls.sqlite"
+BUSY_S, BUSY_LOOK_S = 60, 0.02
 APPLICATION_ID = 0x53444843
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -190,7 +191,7 @@ class CallCache:
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             db = self._connect()
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                db.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(db)
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 if db.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -204,7 +205,7 @@ class CallCache:
         return db
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=60)
+        db = sqlite3.connect(self.path, timeout=BUSY_S)
         try:
             db.execute("PRAGMA synchronous = FULL")
         except sqlite3.DatabaseError:
@@ -267,6 +268,19 @@ def share_between_machines(path: Path) -> None:
     """
     with CallCache(path) as cache:
         cache.leave_log()
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Give a new file its write-ahead log. Here sqlite does not wait for a process that does the same, so this does."""
+    last = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(BUSY_LOOK_S)
 
 
 def _spend(db: sqlite3.Connection, scope: str, cost: Cost) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_what_two_processes_spend_at_once_counts_for_both_at_a_point(path: Path)
         one.spend("run", COST)
         other.spend("run", COST)
         assert one.first_spent("run", "end") == other.first_spent("run", "end") == COST + COST
+
+
+def test_a_new_file_waits_for_a_process_that_is_at_it_too(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    # What sqlite answers at once with "database is locked", whatever its time-out, where the log is asked for.
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, other.rollback).start()
+    with CallCache(path) as cache:
+        cache.put("k", {}, {}, "run", Cost(calls=1))
+        assert cache.spent("run").calls == 1
+    other.close()
 
 
 def test_only_the_owner_may_read_it(path: Path):
