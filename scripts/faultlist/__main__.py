@@ -67,8 +67,11 @@ TABLE: dict[tuple[int, ...], Measure] = {
     (36,): sealed.measure,
     (37,): orders.measure,
 }
-WAITING = {(5,), (6,), (7,)}
+WAITING = {(5,), (6,), (7,), (26,)}
 """Rows that hardly compute but wait for minutes: they are measured beside the others, one after another."""
+ALONE = {(1, 2, 3, 27), (33,), (34,)}
+"""Rows that share out the cores themselves, or whose figure is how fast something is: no row but those that wait is
+measured beside them."""
 OUT = facts.ROOT / "experiments" / "faults.md"
 
 
@@ -78,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--seed", type=int, default=0, help="of the random points and inputs (0)")
     whole.add_argument("--kills", type=int, default=50, help="SIGKILLs, spread over all stages (50)")
     whole.add_argument("--per-run", type=int, default=5, help="of them in one run, each followed by a restart (5)")
-    whole.add_argument("--jobs", type=int, default=2, help="killed runs, and processes that fuzz, at a time (2)")
+    whole.add_argument("--jobs", type=int, default=2, help="rows, killed runs, and processes that fuzz, at a time (2)")
     whole.add_argument("--fuzz", type=int, default=100_000, metavar="N", help="inputs for the parsers (100,000)")
     whole.add_argument("--keep", type=Path, metavar="DIR", help="a new folder to work in, which is left as it is")
     whole.add_argument("--guards", action="store_true", help="break each guard instead: do its tests fail without it?")
@@ -95,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted - known:
         raise SystemExit(f"scripts/faults: no row {sorted(wanted - known)}; there are {sorted(known)}")
     began = time.monotonic()
-    with _folder(options.keep) as folder, ThreadPoolExecutor(1) as beside:
+    with _folder(options.keep) as folder, ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(options.jobs) as lanes:
 
         def attempt(numbers: tuple[int, ...]) -> list[Row] | None:
             place = folder / f"rows{numbers[0]}"
@@ -104,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         chosen = [numbers for numbers in TABLE if wanted & set(numbers)]
         waiting = [beside.submit(attempt, numbers) for numbers in chosen if numbers in WAITING]
-        found = [attempt(numbers) for numbers in chosen if numbers not in WAITING]
+        found = [attempt(numbers) for numbers in chosen if numbers in ALONE]
+        found += lanes.map(attempt, [numbers for numbers in chosen if numbers not in WAITING | ALONE])
         found += [future.result() for future in waiting]
     rows = [row for some in found for row in some or ()]
     out = options.out or (None if options.rows else OUT)
@@ -127,10 +131,10 @@ def _measured(numbers: tuple[int, ...], options: Options) -> list[Row] | None:
     except (Exception, SystemExit):  # one row that cannot be measured must not cost the others
         print(f"rows {numbers}: could not be measured\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return None
-    for row in found:
-        said = {True: "held", False: "NOT HELD", None: "not tried"}[row.held]
-        print(f"{row.number:>2} {said}: {row.fault} (n {row.n}): {row.figure}", flush=True)
-    print(f"   in {time.monotonic() - began:.0f} s", flush=True)
+    said = {True: "held", False: "NOT HELD", None: "not tried"}
+    told = [f"{row.number:>2} {said[row.held]}: {row.fault} (n {row.n}): {row.figure}" for row in found]
+    # In one piece, since another row may be told at the same moment.
+    print("\n".join([*told, f"   in {time.monotonic() - began:.0f} s\n"]), end="", flush=True)
     return found
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
@@ -121,9 +122,17 @@ class Undisturbed:
         return Trial(folder, self.desk, tenant, *more, **named).with_database(self.template)
 
 
-@cache
+MAKING = Lock()
+
+
 def undisturbed(root: Path) -> Undisturbed:
     """Made once in `root` for all rows; its endpoint answers until this program ends."""
+    with MAKING:
+        return _undisturbed(root)
+
+
+@cache
+def _undisturbed(root: Path) -> Undisturbed:
     template = mlflow_template(root / "template")
     desk = Desk()
     desk.__enter__()

@@ -7,17 +7,16 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from endpoint import Call, reply
 from trial_cases import ABOUT, text_of
 
 from faultlist.row import Options, Row
-from faultlist.trial import SPEC, Desk, Trial, mlflow_template
+from faultlist.trial import SPEC, Desk, Trial, json_lines, mlflow_template, table_rows
 
 KEY = "mk7q" + "Zx81" * 7
 """Looks like no key that a pattern would know: nothing but the program's own care can keep it out."""
@@ -178,16 +177,12 @@ class Finding:
         self.impostor = impostor
         self.bodies = bodies
         root = trial.store / "artefacts"
-        self.data = [
-            row
-            for path in sorted(root.glob("dataset/dataset-*/**/*.parquet"))
-            for row in pq.read_table(path).to_pylist()
-        ]
-        self.candidates = _lines(root, "candidates.jsonl")
-        self.failures = _lines(root, "failures.jsonl")
+        self.data = table_rows(root, "dataset/dataset-*/**/*.parquet")
+        self.candidates = json_lines(root, "candidates", "candidates")
+        self.failures = json_lines(root, "candidates", "failures")
         (split,) = root.glob("split/split-*")
         self.roles: dict[str, list[str]] = {
-            path.stem: [row["text"] for row in pq.read_table(path).to_pylist()] for path in split.glob("*.parquet")
+            path.stem: [row["text"] for row in table_rows(split, path.name)] for path in split.glob("*.parquet")
         }
         self.used = Counter(kind for kind, _ in impostor.sent.values())
 
@@ -278,12 +273,3 @@ class Finding:
 def everything(root: Path, store: Path) -> set[Path]:
     """All there is below `root` but what belongs into the store."""
     return {path for path in root.rglob("*") if path.is_file() and store not in path.parents}
-
-
-def _lines(root: Path, name: str) -> list[Mapping[str, Any]]:
-    """Every row of the candidates artefacts."""
-    return [
-        json.loads(line)
-        for path in sorted(root.glob(f"candidates/candidates-*/{name}"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]

@@ -8,13 +8,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from endpoint import Call
 
 from faultlist.row import Options, Row
-from faultlist.trial import Desk, Trial, mlflow_template
+from faultlist.trial import Desk, Trial, json_lines, mlflow_template
 
 PLANTED = 0.2
 REAL = 80
@@ -99,7 +98,9 @@ def measure(options: Options) -> Sequence[Row]:
         trial = Trial(options.work / "mislabelled", desk, "muddler", SPEC, rows=rows)
         trial.with_database(mlflow_template(options.root / "template")).finished()
     root = trial.store / "artefacts"
-    found = caught(_lines(root, "candidates"), _lines(root, "verdicts"), muddler.truth)
+    found = caught(
+        json_lines(root, "candidates", "candidates"), json_lines(root, "verdicts", "verdicts"), muddler.truth
+    )
     return [row(found, len(muddler.truth), options.seed)]
 
 
@@ -164,12 +165,3 @@ def caught(
             right += 1
             lost += doubted
     return Caught(planted, kept, mended, right, lost, +reasons)
-
-
-def _lines(root: Path, stage: str) -> list[dict[str, Any]]:
-    """Every row of the stage's artefacts."""
-    return [
-        json.loads(line)
-        for path in sorted(root.glob(f"{stage}/{stage}-*/{stage}.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]

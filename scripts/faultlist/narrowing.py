@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from faultlist.row import Options, Row
-from faultlist.trial import environment
+from faultlist.trial import python
 
 GENERATIONS, ITEMS, BATCHES, ANCHORS = 6, 150, 8, 100
 TRAINED, WRITTEN = 1_500, 600
@@ -97,17 +96,9 @@ def measure(options: Options) -> Sequence[Row]:
     wanted = [(kind, number) for kind in KINDS for number in range(HEALTHY if kind == "healthy" else SEEDS)]
     cache = str(options.work / "vectors")
     jobs = [Job(kind, number, str(options.work / f"{kind}{number}"), cache, options.seed) for kind, number in wanted]
-    done = subprocess.run(
-        [sys.executable, "-m", "faultlist.narrowing", json.dumps([asdict(job) for job in jobs])],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"scripts/faults: the check ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
-    return [row([Found(**one) for one in json.loads(done.stdout.splitlines()[-1])], options.seed)]
+    told = json.dumps([asdict(job) for job in jobs])
+    said = python("-m", "faultlist.narrowing", told, longest=LONGEST_S)
+    return [row([Found(**one) for one in json.loads(said.splitlines()[-1])], options.seed)]
 
 
 def row(found: Sequence[Found], seed: int) -> Row:

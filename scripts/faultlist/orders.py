@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from scipy.stats import chi2_contingency
 
 from eval.intervals import wilson
 from faultlist.row import Options, Row
-from faultlist.trial import LONGEST_RUN_S, environment
+from faultlist.trial import json_lines, python, table_rows
 from harness.packaged import read_packaged
 
 KEY = "mk7q-orders-5531"
@@ -127,25 +124,10 @@ def made(folder: Path, rows: Sequence[tuple[str, str]], seed: int) -> Made:
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     (folder / "orders.yaml").write_text(SPEC, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "run", "orders.yaml", "--set", f"seed={seed}"],
-        cwd=folder,
-        env=environment(FAULTS_KEY=KEY),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_RUN_S,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"scripts/faults: a run ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    python("-m", "harness.cli", "run", "orders.yaml", "--set", f"seed={seed}", folder=folder, FAULTS_KEY=KEY)
     root = folder / "runs" / "artefacts"
-    texts = [
-        json.loads(line)["example"]["text"]
-        for path in root.glob("candidates/*/candidates.jsonl")
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    accepted = [row for path in root.glob("dataset/*/**/*.parquet") for row in pq.read_table(path).to_pylist()]
-    return Made(tuple(texts), Counter(row["label"] for row in accepted))
+    texts = tuple(row["example"]["text"] for row in json_lines(root, "candidates", "candidates"))
+    return Made(texts, Counter(row["label"] for row in table_rows(root, "dataset/*/**/*.parquet")))
 
 
 def _in_turn() -> Iterator[str]:

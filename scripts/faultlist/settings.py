@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultlist.row import Options, Row
-from faultlist.trial import SPEC, environment
+from faultlist.trial import SPEC, environment, python
 
 ATTACKS = (
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
@@ -212,18 +212,6 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def _python(code: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """This Python with the code, for which the path is its argument."""
-    return subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def weights(options: Options) -> Sequence[Row]:
     """Row 20: headers that lie, as a checkpoint; pickles in the place of an adapter."""
     import pickle
@@ -233,8 +221,8 @@ def weights(options: Options) -> Sequence[Row]:
     for number, data in enumerate(lies().values()):
         (place / f"{number:02}.safetensors").write_bytes(data)
     (place / "90.safetensors").write_bytes(pickle.dumps(Payload(marker)))
-    done = _python(LOAD, place)
-    refused, taken = done.stdout.count("refused"), done.stdout.count("TAKEN")
+    said = python("-c", LOAD, str(place))
+    refused, taken = said.count("refused"), said.count("TAKEN")
     adapter = options.work / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x"}))
@@ -246,15 +234,13 @@ def weights(options: Options) -> Sequence[Row]:
         "try:\n    read_adapters(nn.Sequential(nn.Linear(2, 2)), Path(sys.argv[1]))\n"
         "except DataError as error:\n    print('refused')\n"
     )
-    pickled = _python(code, adapter)
+    pickled = python("-c", code, str(adapter))
     shutil.rmtree(adapter)
     n = len(lies()) + 2
-    peak = re.search(r"peak (\d+)", done.stdout)
+    peak = re.search(r"peak (\d+)", said)
     figure = (
-        f"code run {int(marker.exists())}; refused with a message {refused + ('refused' in pickled.stdout)} of {n}, "
+        f"code run {int(marker.exists())}; refused with a message {refused + ('refused' in pickled)} of {n}, "
         f"taken {taken}; peak {peak[1] if peak else '?'} MB, torch included"
     )
-    held = not marker.exists() and refused == n - 1 and not taken and "refused" in pickled.stdout
-    if not held:
-        figure += f" ({(done.stderr + pickled.stderr).strip()[-200:]})"
+    held = not marker.exists() and refused == n - 1 and not taken and "refused" in pickled
     return [Row(20, "weights that are pickles, and safetensors whose headers lie", n, held, figure, options.seed)]

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from endpoint import Call, ScriptedEndpoint, Step
 from trial_cases import ABOUT, answer, small_spec, text_of
 
@@ -213,11 +214,46 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
+MIGRATING = threading.Lock()
+
+
 def mlflow_template(work: Path) -> Path:
-    """A migrated, empty MLflow database."""
+    """A migrated, empty MLflow database, made once in `work`."""
     work.mkdir(parents=True, exist_ok=True)
     code = "import sys\nfrom harness.mlflowstore import init_store\ninit_store(sys.argv[1])"
     path = work / "mlflow.db"
-    if not path.exists():
-        subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], env=environment(), check=True)
+    with MIGRATING:
+        if not path.exists():
+            python("-c", code, f"sqlite:///{path}")
     return path
+
+
+def python(*words: str, folder: Path | None = None, longest: float = LONGEST_RUN_S, **more: str) -> str:
+    """What this Python prints, run with these words in `folder` and with `more` in its environment. Ends the program
+    where it fails, since nothing can be measured then."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=longest,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"scripts/faults: a process ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def json_lines(root: Path, stage: str, name: str) -> list[dict[str, Any]]:
+    """Every row of the files of this name in the artefacts of a stage, in the order of their ids."""
+    return [
+        json.loads(line)
+        for path in sorted(root.glob(f"{stage}/{stage}-*/{name}.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def table_rows(root: Path, pattern: str) -> list[dict[str, Any]]:
+    """Every row of the parquet files there."""
+    return [row for path in sorted(root.glob(pattern)) for row in pq.read_table(path).to_pylist()]
