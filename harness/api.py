@@ -147,14 +147,9 @@ class Run:
     def rows(self) -> pd.DataFrame:
         """The accepted synthetic rows of the delivered data set: text, label, cell, round, seeds shown; `split` is
         `train`, or `validation` for those that no model was trained on."""
-        import pandas as pd
+        from harness.rowfiles import accepted_rows
 
-        from harness.dataset import FILES
-
-        folder = self.store.find(self.report.artefacts["dataset"]).path / "data"
-        parts = {split: folder / file for split, file in FILES.items()}
-        found = [pd.read_parquet(path).assign(split=split) for split, path in parts.items() if path.exists()]
-        return pd.concat(found).set_index("id")
+        return accepted_rows(self.report, self.store)
 
     def predictions(self, arm: str = "mixed") -> pd.DataFrame:
         """The scored real items with an arm's answers: those of the test where the run opened it, else of dev. Reading

@@ -1,5 +1,5 @@
-"""`harness`: init · validate · plan · run · compare · collapse · ablate · show · report · review · export · track ·
-register: what people type at.
+"""`harness`: init · validate · plan · run · compare · collapse · ablate · show · report · review · rows · export ·
+track · register: what people type at.
 
 `harness collapse …` is in `collapsecli.py`, `harness compare` in `comparecli.py`, `harness review` in `reviewcli.py`.
 Heavy imports stand inside commands: `harness --help` loads neither torch nor mlflow.
@@ -179,6 +179,24 @@ def report(
 
 
 @app.command()
+def rows(
+    ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
+    to: Annotated[Path, typer.Option(help="New file to write: .csv, .tsv, .jsonl or .parquet.")],
+    with_seeds: Annotated[
+        bool, typer.Option("--with-seeds", help="The real seeds before them, as the arm `mixed` is trained.")
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write the accepted synthetic rows of a run as one file."""
+    from harness.loop import read_run
+    from harness.rowfiles import write_rows
+    from harness.store import Store
+
+    opened = Store.existing(store)
+    print(f"{to}: {write_rows(read_run(opened, ident), opened, to, seeds=with_seeds):,} rows")
+
+
+@app.command()
 def export(
     ident: Annotated[str, typer.Argument(help="Id of a finished run, or its beginning.")],
     arm: Annotated[str, typer.Argument(help="Which student: mixed, seeds, synthetic …")],
@@ -287,6 +305,8 @@ def _print_result(found: RunReport, spec: Spec) -> None:
         print(printable(line), flush=True)
     for line in delivery_lines(*deliver(found, spec, Store(spec.runtime.store))):
         print(printable(line))
+    where = "" if spec.runtime.store == DEFAULT_STORE else f" --store {spec.runtime.store}"
+    print(printable(f"rows: harness rows {found.id} --to {found.name}.csv{where}"))
 
 
 def _print_pooled(pooled: Replicates, page: Path) -> None:

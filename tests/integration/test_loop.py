@@ -14,15 +14,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.ablationreport import ablation_of
+from harness.errors import DataError
 from harness.filters import TABLE
 from harness.loop import read_run
 from harness.modekinds import KINDS
 from harness.packaged import read_trec
 from harness.records import Role
 from harness.reports import RunReport
+from harness.rowfiles import accepted_rows, write_rows
 from harness.seal import openings, read_examples, role_file
 from harness.store import Store, file_digest
 from harness.texts import normalise
@@ -299,6 +302,44 @@ def test_the_data_set_loads_with_datasets(finished: Path) -> None:
     rows = [row for part in loaded.values() for row in part]
     assert len(rows) == report_of(finished).rounds[-1].accepted_total
     assert all(row["call"] and row["shots"] and row["label"] in ("HUM", "LOC", "NUM") for row in rows)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_the_rows_leave_as_a_file_with_the_seeds_where_asked_for(finished: Path, tmp_path: Path, ending: str) -> None:
+    found = report_of(finished)
+    store = Store(finished / "runs")
+    rows = accepted_rows(found, store)
+    seeds = read_examples(store.find(found.artefacts["split"]) / role_file(Role.SEEDS))
+    to = tmp_path / "new" / f"rows{ending}"
+    done = harness(finished, "rows", found.id, "--to", str(to), "--with-seeds")
+    assert done.stdout == f"{to}: {len(rows) + 30} rows\n", done.stderr
+    read = {
+        ".csv": pd.read_csv,
+        ".tsv": lambda path: pd.read_csv(path, sep="\t"),
+        ".jsonl": lambda path: pd.read_json(path, lines=True),
+        ".parquet": pd.read_parquet,
+    }
+    back = read[ending](to)
+    back = back if "id" in back else back.reset_index()
+    real, made = (back[back["origin"] == origin] for origin in ("real", "synthetic"))
+    assert dict(zip(real["text"], real["label"], strict=True)) == {one.text: one.label for one in seeds}
+    assert list(zip(made["id"], made["text"], made["label"], made["split"], strict=True)) == list(
+        zip(rows.index, rows["text"], rows["label"], rows["split"], strict=True)
+    )
+    shown = made["shots"].iloc[0]
+    assert set(shown.split() if isinstance(shown, str) else shown) == set(rows["shots"].iloc[0]) <= set(real["id"])
+    assert [path.name for path in to.parent.iterdir()] == [to.name]
+
+
+def test_rows_overwrite_no_file_and_need_an_ending_that_is_known(finished: Path, tmp_path: Path) -> None:
+    found, store, to = report_of(finished), Store(finished / "runs"), tmp_path / "rows.csv"
+    assert write_rows(found, store, to) == len(accepted_rows(found, store))
+    before = to.read_bytes()
+    with pytest.raises(DataError, match=r"rows\.csv' is there already"):
+        write_rows(found, store, to, seeds=True)
+    assert to.read_bytes() == before
+    with pytest.raises(DataError, match=r"allowed are \.csv, \.tsv, \.jsonl, \.parquet"):
+        write_rows(found, store, tmp_path / "rows.xlsx")
 
 
 def test_the_report_page_and_mlflow_are_there_and_can_be_made_again(finished: Path) -> None:
