@@ -100,6 +100,7 @@ def _without(bench: Bench, item: Filter) -> Bench:
         bench,
         spec=without(bench.spec, [item.name]),
         fitted=None if item.name == ConsistencyFilter.name else bench.fitted,
+        asks=False,
     )
 
 

@@ -52,7 +52,7 @@ def students_of(
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every stage of a run works with."""
+    """What every stage of a run works with. Without `asks` no call may be made whose answer is not in the cache."""
 
     spec: Spec
     store: Store
@@ -63,6 +63,7 @@ class Bench:
     gate: GateReport | None
     llm: Spender
     watch: Watch
+    asks: bool = True
 
     def section(self, *names: str) -> dict[str, object]:
         """Parts of the spec as JSON, for artefact keys."""

@@ -16,13 +16,14 @@ from harness.suitespec import BASE
 MOST_SLICES = 40
 FEWEST_ITEMS = 10
 """A slice with fewer items on dev says next to nothing."""
+CLUSTER = "cluster="
 MOST_ROWS = 6
 """Sample rows of each kind and variant."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceRow:
-    """Accuracy on a slice of dev by variant, over all its seeds: (value, n), value None where there is no item."""
+    """Accuracy on a slice of dev by variant, over the seeds that all have: (value, n), value None where no item is."""
 
     slice: str
     values: Mapping[str, tuple[float | None, int]]
@@ -92,12 +93,15 @@ def _funnel(reports: Sequence[RunReport]) -> dict[str, int]:
 
 
 def _slices(names: Sequence[str], finished: Finished) -> list[SliceRow]:
-    """Slices of dev in each variant's best rounds that have enough items. One that several seeds scored counts once a
-    seed."""
+    """Slices of dev in each variant's best rounds that have enough items, over the seeds that all variants have. An
+    item that several seeds scored counts once a seed."""
+    seeds = set.intersection(*(set(finished[name]) for name in names)) if names else set[int]()
+    # Clusters are found anew in each split, so that one name stands for other texts in each.
+    one_split = len({finished[name][seed].data.id for name in names for seed in seeds}) == 1
     counts: dict[str, dict[str, tuple[float, int]]] = {}
     for name in names:
-        for report in finished[name].values():
-            for one in _best_dev(report):
+        for one in (one for seed in sorted(seeds) for one in _best_dev(finished[name][seed])):
+            if one_split or not one.slice.startswith(CLUSTER):
                 right, n = counts.setdefault(one.slice, {}).get(name, (0.0, 0))
                 counts[one.slice][name] = (right + (one.value or 0.0) * one.n, n + one.n)
     return [

@@ -108,9 +108,10 @@ def verdict_word(line: Line) -> str:
     if line.against is None:
         return "base" if line.variant == BASE else "unknown"
     shown, p = deciding(line.against), line.against.p_holm
-    if shown.value is None or p is None or p > 0.05:
+    if shown.low is None or shown.high is None or p is None or p > 0.05:
         return "unclear"
-    return "better" if shown.value > 0 else "worse"
+    # p speaks of accuracy also where the difference is in another metric, so the interval has to agree.
+    return "better" if shown.low > 0 else "worse" if shown.high < 0 else "unclear"
 
 
 def deciding(one: AgainstBase) -> Estimate:

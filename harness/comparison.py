@@ -23,7 +23,6 @@ from harness.suitespec import BASE
 
 LAYOUT = 1
 """Version of what a comparison holds."""
-BUDGET_ENDED = "the budget ended"
 
 Finished = Mapping[str, Mapping[int, RunReport]]
 """Variant → seed → its finished run."""
@@ -228,7 +227,7 @@ def _note(suite: LoadedSuite, own: Mapping[int, RunReport]) -> str:
     said: list[str] = []
     if lacking := [seed for seed in suite.seeds if seed not in own]:
         said.append(f"no run under seed {', '.join(map(str, lacking))}")
-    cut = [seed for seed, report in own.items() if any(BUDGET_ENDED in each.shortfall for each in report.rounds)]
+    cut = [seed for seed, report in own.items() if any(each.out_of_budget for each in report.rounds)]
     if cut:
         said.append(
             f"cut by its budget under seed {', '.join(map(str, cut))}: what other variants had paid came free to it, "

@@ -22,6 +22,7 @@ from harness.decisions import gate_of, keep_plan, steer, with_cells
 from harness.embed import SentenceEmbedder
 from harness.errors import StoreError
 from harness.filters import TABLE
+from harness.filters.judge import NO_BUDGET
 from harness.filterspec import keyed
 from harness.final import final_report
 from harness.generate import feedback, produce
@@ -236,6 +237,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         accepted_total=len(now.sieved.accepted),
         target=spec.generate.accepted_per_round * plan.round,
         shortfall=now.shortfall,
+        out_of_budget=now.out_of_budget or any(one.reason == NO_BUDGET for one in now.sieved.verdicts),
         funnel=funnel_of(now, spec),
         worth=now.worth,
         calibration=now.calibration,

@@ -223,7 +223,8 @@ class RoundReport:
 
     `gain` is `mixed` of this round against `mixed` of the best round before it, on dev; `evidence` what the stop rule
     looked at; `prompts` one prompt per label as this round's plan words it, with the same cell and chance in every
-    round. `collapse` is what the frozen probe says after this round.
+    round. `collapse` is what the frozen probe says after this round, `out_of_budget` whether so far the generator or
+    the judge could not be asked all that was planned.
     """
 
     round: int
@@ -255,6 +256,7 @@ class RoundReport:
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])
     collapse: Collapse | None = None
     ambiguity: Ambiguity | None = None
+    out_of_budget: bool = False
 
 
 @dataclass(frozen=True, slots=True)

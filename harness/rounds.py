@@ -251,6 +251,9 @@ async def _sifted(
     }
     if bench.gate and bench.gate.labels:
         inputs["labels"] = bench.gate.labels
+    if spec.filters.judge.enabled and not bench.asks:
+        # Rows that would be new to the judge stay ungraded; a run that may ask must not take them over.
+        inputs["asks"] = False
     parents = {f"wave {index}": wave.artefact for index, wave in enumerate(waves)}
     if bench.fitted:
         parents |= {f"labeller {index}": ident for index, ident in enumerate(bench.fitted.adapters)}

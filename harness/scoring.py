@@ -93,8 +93,9 @@ def score(
 ) -> Scored:
     """Predict and score all arms together.
 
-    Every arm is compared with `seeds`; `claims` are the pairs whose p-values are adjusted for their number, those that
-    are not among the former are compared too. Raises ValueError where two arms answered for different items.
+    Every arm is compared with `seeds`, if that is there; `claims` are the pairs whose p-values are adjusted for their
+    number, those that are not among the former are compared too. Raises ValueError where two arms answered for
+    different items.
     """
     rule, seed = bench.spec.evaluate, bench.spec.seed
     inputs = {
@@ -129,7 +130,8 @@ def score(
             )
             for arm, predictions in answers.items()
         }
-        shown = [(arm, REFERENCE) for arm in answers if arm not in (REFERENCE, "base") and arm not in _sides(claims)]
+        others = [arm for arm in answers if arm not in (REFERENCE, "base") and arm not in _sides(claims)]
+        shown = [(arm, REFERENCE) for arm in others if REFERENCE in answers]
         comparisons = with_holm(
             [
                 compare(a, b, examples, answers[a], answers[b], rule.metric, rule.resamples, seed)

@@ -72,20 +72,29 @@ class TestSeal:
         """
         with locked(store):
             before = looks(store, self.sha)
-            own = [look for look in before if look.run == run_id]
-            for look in own:
-                self._same_decision(look, decision_digest)
-            if not own and before and not reopen:
-                fixed = before[-1].decision
-                same = "The models it scored are the same" if fixed == decision_digest else "It scored other models"
-                raise self._refusal(before, f"{same} ({fixed[:12] or 'unknown'}…, now {decision_digest[:12]}…)")
-            if not own:
+            own = self._permitted(before, run_id, decision_digest, reopen)
+            if own is None:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 count, reason = len(before) + 1, reopen if before else ""
-                own = [Opening(run_id, self.split, self.sha, decision_digest, count, now, reason)]
-                append(store, own[0])
-                before = (*before, own[0])
-        return Opened(read_examples(self._path), before[: before.index(own[0]) + 1])
+                own = Opening(run_id, self.split, self.sha, decision_digest, count, now, reason)
+                append(store, own)
+                before = (*before, own)
+        return Opened(read_examples(self._path), before[: before.index(own) + 1])
+
+    def ask(self, store: Store, run_id: str, decision_digest: str, reopen: str = "") -> None:
+        """Raise what `open` would raise, and open nothing."""
+        self._permitted(looks(store, self.sha), run_id, decision_digest, reopen)
+
+    def _permitted(self, before: tuple[Opening, ...], run_id: str, decision: str, reopen: str) -> Opening | None:
+        """This run's own look among those before, None where it may have its first; raises as `open` does."""
+        own = [look for look in before if look.run == run_id]
+        for look in own:
+            self._same_decision(look, decision)
+        if not own and before and not reopen:
+            fixed = before[-1].decision
+            same = "The models it scored are the same" if fixed == decision else "It scored other models"
+            raise self._refusal(before, f"{same} ({fixed[:12] or 'unknown'}…, now {decision[:12]}…)")
+        return own[0] if own else None
 
     def _same_decision(self, look: Opening, decision_digest: str) -> None:
         # A look that is known without its line says nothing of its decisions.

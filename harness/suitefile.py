@@ -245,19 +245,22 @@ def _walk(
 
 def _grid(reader: _Reader, suite: Suite, taken: Mapping[str, Any]) -> dict[str, list[Override]]:
     """A variant per combination of the grid's values, named by them."""
-    axes: list[list[tuple[str, Override]]] = []
+    axes: list[list[tuple[str, list[Override]]]] = []
     names = _short_names([split_key(name) for name in suite.grid])
     for short, (name, values) in zip(names, suite.grid.items(), strict=True):
-        own: list[tuple[str, Override]] = []
+        own: list[tuple[str, list[Override]]] = []
         for index, value in enumerate(values):
             found = _leaves(reader, ("grid",), {name: value}, FIXED.keys())
             # One value of the list is meant, which stands in a place of its own.
             place = dotted(("grid", name, index))
-            own += [(f"{short}={_value_name(value)}", Override(place, one.key, one.value)) for one in found[:1]]
+            own.append((f"{short}={_value_name(value)}", [Override(place, one.key, one.value) for one in found]))
         axes.append(own)
     if not axes:
         return {}
-    points = {",".join(name for name, _ in point): [one for _, one in point] for point in itertools.product(*axes)}
+    points = {
+        ",".join(name for name, _ in point): [one for _, overrides in point for one in overrides]
+        for point in itertools.product(*axes)
+    }
     if len(points) < len(list(itertools.product(*axes))):
         reader.note(("grid",), "two of its combinations are the same; name each value once")
     for name in points.keys() & taken.keys():

@@ -7,7 +7,8 @@ asked for with a reason (`harness.seal`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from eval.outcomes import ScoredRun
@@ -20,7 +21,7 @@ from harness.errors import DataError
 from harness.machine import device_of, use_threads
 from harness.openings import SUITE
 from harness.progress import Progress, Watch
-from harness.real import read_split
+from harness.real import RealData, read_split
 from harness.records import EvalReport, Example, Prediction, Role
 from harness.reports import RunReport
 from harness.scoring import decision_of, predictions_of
@@ -40,7 +41,8 @@ def open_together(
 ) -> dict[int, Opened]:
     """Seed → the test items with what every variant's model predicts for them, after the look is on record.
 
-    `reopen` is the reason for a further look. Raises `DataError` where a run is missing, and what `TestSeal.open` does.
+    `reopen` is the reason for a further look. Raises `DataError` where a run is missing or two seeds share their test
+    items, and what `TestSeal.open` does; none is open then.
     """
     lacking = [
         f"{one.name}, seed {seed}"
@@ -53,16 +55,54 @@ def open_together(
             f"the test stays sealed: there is no finished run of {'; '.join(lacking[:5])}. It is opened for all "
             "variants of a suite together. Mend these runs, or leave variants out with `--only`."
         )
-    return {seed: _open(suite, seed, finished, store, progress, reopen) for seed in suite.seeds}
+    sides = [_side(suite, seed, finished, store) for seed in suite.seeds]
+    _check_apart(sides)
+    # All or none: what one seed may not look at must not cost the others their first look.
+    for side in sides:
+        side.split.test.ask(store, side.look, side.decision, reopen)
+    return {side.seed: _open(suite, side, store, progress, reopen) for side in sides}
 
 
-def _open(suite: LoadedSuite, seed: int, finished: Finished, store: Store, progress: Progress, reopen: str) -> Opened:
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What is fixed of a seed before its test is opened: by variant the run and its model."""
+
+    seed: int
+    runs: Mapping[str, RunReport]
+    models: Mapping[str, str]
+    split: RealData
+    look: str
+
+    @property
+    def decision(self) -> str:
+        return decision_of(self.models)
+
+
+def _side(suite: LoadedSuite, seed: int, finished: Finished, store: Store) -> _Side:
     runs = {one.name: finished[one.name][seed] for one in suite.variants}
     models = {name: _model(suite.arm, name, report) for name, report in runs.items()}
     split = read_split(store.find(runs[BASE].artefacts["split"]))
     look = f"{SUITE}{digest([suite.name, suite.arm, seed, sorted(report.id for report in runs.values())])[:16]}"
-    opened = split.test.open(store, look, decision_of(models), reopen)
-    kept = _predicted(suite, seed, runs, models, opened.examples, store, progress)
+    return _Side(seed, runs, models, split, look)
+
+
+def _check_apart(sides: Sequence[_Side]) -> None:
+    """Raise `DataError` where two seeds have the same test items: each would be a further look at them."""
+    seeds: dict[str, list[int]] = {}
+    for side in sides:
+        seeds.setdefault(side.split.test.sha, []).append(side.seed)
+    if shared := [same for same in seeds.values() if len(same) > 1]:
+        listed = " and ".join(map(str, shared[0]))
+        raise DataError(
+            f"the test stays sealed: seeds {listed} have the same test items, so that opening them would be "
+            f"{len(shared[0])} looks at one test. Take data.split.seed out of the base, so that every seed draws its "
+            "own, or give the suite one seed."
+        )
+
+
+def _open(suite: LoadedSuite, side: _Side, store: Store, progress: Progress, reopen: str) -> Opened:
+    opened = side.split.test.open(store, side.look, side.decision, reopen)
+    kept = _predicted(suite, side.seed, side.runs, side.models, opened.examples, store, progress)
     return Opened(ScoredRun(opened.examples, predictions_of(kept.path)), opened.looks)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.comparewords import verdict_word
 from harness.comparison import Comparison, Line, compare_suite
 from harness.errors import DataError
 from harness.records import Role
 from harness.registry import Registered, in_words, register
 from harness.scorewords import score_name
+from harness.spec import Spec
 from harness.suitefile import LoadedSuite
 from harness.suiterun import SuiteState
 
@@ -36,16 +39,24 @@ def register_best(state: SuiteState, name: str) -> tuple[str, Registered]:
     found = compare_suite(suite, state.finished, state.faults, state.store)
     line = found.lines[0]
     seed = line.seeds[0]
+    spec = next(one for one in suite.variants if one.name == line.variant).specs[seed]
     registered = register(
         state.finished[line.variant][seed],
         state.store,
         suite.arm,
         state.tracking,
         name=name,
+        base=_base(spec),
         folder=suite.folder,
         more={"suite": suite.name, "variant": line.variant},
     )
     return reason(found, line), registered
+
+
+def _base(spec: Spec) -> str:
+    """The base model's folder where the spec names one in full: reports hold its last part only."""
+    model = spec.causal.model if spec.task.answer else spec.train.model
+    return model if Path(model).is_absolute() else ""
 
 
 def reason(found: Comparison, line: Line) -> str:

@@ -8,10 +8,11 @@ from suite_cases import finish_suite, make_suite
 
 from eval.claims import pooled_p_value
 from eval.intervals import mcnemar_exact, paired_shares
+from harness.comparedetail import _slices  # pyright: ignore[reportPrivateUsage]
 from harness.comparewords import compare_lines, compare_tables, headline, line_verdict, verdict_word
 from harness.comparison import Comparison, check_same_items, compare_suite
 from harness.errors import DataError
-from harness.records import Cost, Role
+from harness.records import Cost, Role, SliceScore
 from harness.reports import RunReport
 from harness.store import Store
 
@@ -97,6 +98,15 @@ def test_verdicts_are_words_whichever_way_they_fall(store: Store, tmp_path: Path
     assert said["same"].startswith("same: no measurable difference to the base: +0.0 points")
 
 
+def test_a_small_p_whose_interval_spans_nothing_is_no_verdict(store: Store, tmp_path: Path) -> None:
+    [line] = [one for one in compared(store, tmp_path, {"base": {0: 70}, "a": {0: 90}}).lines if one.against]
+    assert verdict_word(line) == "better"
+    assert line.against is not None
+    difference = line.against.difference
+    spans = replace(difference, items=replace(difference.items, low=-0.01))
+    assert verdict_word(replace(line, against=replace(line.against, difference=spans))) == "unclear"
+
+
 def test_what_was_shared_shows_in_the_cost(store: Store, tmp_path: Path) -> None:
     found = compared(store, tmp_path)
     assert found.used.calls == 800
@@ -128,11 +138,44 @@ def test_a_run_that_its_budget_cut_is_no_fair_comparison(store: Store, tmp_path:
     right = {"base": {0: 70}, "cut": {0: 99}, "a": {0: 71}}
     finished = finish_suite(store, right)
     report = finished["cut"][0]
-    rounds = tuple(replace(each, shortfall="3 of 9 rows: the budget ended.") for each in report.rounds)
+    rounds = tuple(replace(each, out_of_budget=True) for each in report.rounds)
     finished["cut"][0] = replace(report, rounds=rounds)
     found = compare_suite(make_suite(right, tmp_path, (0,)), finished, {}, store)
     assert [line.variant for line in found.lines] == ["a", "base", "cut"]
     assert "cut by its budget under seed 0" in found.lines[-1].note
+
+
+def test_slices_are_over_the_seeds_that_all_have_and_no_cluster_is_mixed_with_another(
+    store: Store, tmp_path: Path
+) -> None:
+    right = {"base": {0: 70, 1: 72}, "half": {0: 99}}
+    suite, finished = make_suite(right, tmp_path), finish_suite(store, right)
+
+    def with_slices(report: RunReport, split: str, share: float) -> RunReport:
+        """Its best round has two slices of 20 dev items."""
+        scores = tuple(
+            SliceScore(name, 20, 20, 0, 0, share, None, None) for name in ("length=long", "cluster=c1")
+        )  # fmt: skip
+        best = report.rounds[report.best_round - 1]
+        dev = {**best.dev, "mixed": replace(best.dev["mixed"], slices=scores)}
+        rounds = tuple(replace(one, dev=dev) if one is best else one for one in report.rounds)
+        return replace(report, rounds=rounds, data=replace(report.data, id=split))
+
+    def slices(splits: dict[int, str]) -> dict[str, dict[str, tuple[float | None, int]]]:
+        runs = {
+            name: {seed: with_slices(one, splits[seed], 0.5 + 0.4 * seed) for seed, one in own.items()}
+            for name, own in finished.items()
+        }
+        found = compare_suite(suite, runs, {}, store)
+        return {row.slice: dict(row.values) for row in _slices([line.variant for line in found.lines], runs)}
+
+    only_seed_0 = {"base": (0.5, 20), "half": (0.5, 20)}
+    assert slices({0: "split-a", 1: "split-b"}) == {"length=long": only_seed_0, "cluster=c1": only_seed_0}
+    both = {"base": {0: 70, 1: 72}, "other": {0: 99, 1: 90}}
+    suite, finished = make_suite(both, tmp_path), finish_suite(store, both)
+    pooled = {"base": (pytest.approx(0.7), 40), "other": (pytest.approx(0.7), 40)}
+    assert slices({0: "split-a", 1: "split-b"}) == {"length=long": pooled}
+    assert slices({0: "split-a", 1: "split-a"}) == {"length=long": pooled, "cluster=c1": pooled}
 
 
 def test_other_items_cannot_be_compared(store: Store, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from harness.real import RealData
 from harness.records import Cost, Decision, Plan, Quota, Role
 from harness.refills import refill
 from harness.reports import GateReport
-from harness.rounds import harvest
+from harness.rounds import harvest, resieve
 from harness.scoring import train_arms
 from harness.spec import Spec
 from harness.store import Store
@@ -181,6 +182,19 @@ def test_a_budget_that_ends_in_a_wave_loses_no_paid_answer(place: Place) -> None
     assert (total["planned"], total["generated"], total["accepted"]) == (48, 20, 20)
     assert bench.watch.notes == ["budget.calls: 5 calls allowed, no room for another call."]
     assert len({row.id for row in (*now.candidates, *now.failures)}) == 48
+
+
+def graded(request: Request) -> Reply:
+    five = '{"relevance": 5, "correctness": 5, "adherence": 5}'
+    return [five] * request.n if request.role == "judge" else good(request)
+
+
+def test_rows_that_a_judge_could_not_be_asked_about_are_no_verdicts_of_a_run_that_may(place: Place) -> None:
+    for judge, same in ((False, True), (True, False)):
+        of = spec(filters={"judge": {"enabled": judge}})
+        now = reap(place.bench(ScriptedLlm(graded), of))
+        mute = replace(place.bench(ScriptedLlm(graded, calls=0), of), asks=False)
+        assert (asyncio.run(resieve(mute, now)).verdicts == now.verdicts) is same
 
 
 def test_a_budget_of_nothing_gives_rows_too(place: Place) -> None:

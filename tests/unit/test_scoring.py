@@ -109,6 +109,13 @@ def test_which_arms_are_trained_when() -> None:
     assert trained_arms(small) == ["seeds", "mixed", "real"]
 
 
+def test_an_arm_alone_is_scored_and_compared_with_nothing(place: Place) -> None:
+    adapters = train_arms(place.bench, ["mixed"], MATERIAL, "dataset-1")
+    found = score(place.bench, Role.DEV, DEV, adapters, MATERIAL, (), claims=[])
+    assert found.reports["mixed"].accuracy.value == 45 / 60
+    assert found.comparisons == ()
+
+
 def test_without_a_pool_its_arms_are_left_out(place: Place) -> None:
     bare = Material(SEEDS, (), SYNTHETIC)
     assert list(train_arms(place.bench, ["seeds", "real", "all_real", "synthetic_equal"], bare, "d")) == ["seeds"]

@@ -94,6 +94,19 @@ def test_a_grid_makes_a_variant_of_every_combination_and_names_it(tmp_path: Path
     assert suite.variants[-1].changes == {"generate.over_generation": "8.0", "feedback.policies": "[quotas, shots]"}
 
 
+def test_a_value_of_a_grid_that_is_a_mapping_sets_all_its_keys(tmp_path: Path) -> None:
+    suite = loaded(
+        tmp_path,
+        HEAD + "grid: {filters.difficulty: [{low: 0.3, high: 0.9}, {low: 0.3, high: 0.6}], train.steps: [7]}\n",
+    )
+    bands = [(one.specs[0].filters.difficulty.low, one.specs[0].filters.difficulty.high) for one in suite.variants[1:]]
+    assert bands == [(0.3, 0.9), (0.3, 0.6)]
+    assert suite.notes == ()
+    assert suite.variants[1].changes == {
+        "filters.difficulty.low": "0.3", "filters.difficulty.high": "0.9", "train.steps": "7",
+    }  # fmt: skip
+
+
 def test_ends_of_keys_that_would_be_one_name_are_longer(tmp_path: Path) -> None:
     suite = loaded(tmp_path, HEAD + "grid: {filters.judge.enabled: [false], filters.format.enabled: [false, true]}\n")
     assert [one.name for one in suite.variants[1:]] == [
