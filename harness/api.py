@@ -63,13 +63,14 @@ class Experiment:
 
     def plan(self) -> dict[str, pd.DataFrame]:
         """What a run would take, before anything is spent: title → table (cells, calls, tokens, money)."""
-        from harness.dryrun import read_items
+        from harness.dryrun import read_source
         from harness.forecast import forecast, tables
         from harness.humanlabels import read_labels
+        from harness.plancheck import first_looks
 
         with _no_loop_around():
-            items, labels = read_items(self.spec, self.folder), read_labels(self.spec, self.folder)
-            found = tables(forecast(self.spec, items, labels))
+            source, labels = read_source(self.spec, self.folder), read_labels(self.spec, self.folder)
+            found = [*first_looks(self.spec, source), *tables(forecast(self.spec, source.items, labels))]
         return {
             one.title: frames.frame(dict(zip(one.columns, map(str, row), strict=True)) for row in one.rows)
             for one in found

@@ -28,6 +28,9 @@ ANSWERS_DIFFER = "two answers for one text"
 NO_ANSWER = "no answer, or one that names no label"
 NO_VALUE = "(none)"
 
+_LeftOut = defaultdict[str, list[int]]
+"""Reason → where the rows stood that were left out for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -65,11 +68,12 @@ def clean(table: Table, spec: Spec) -> Cleaned:
     rows = [_Row(number, row, spec) for number, row in zip(table.numbers, table.rows, strict=True)]
     if problems := _problems(table, rows, spec):
         raise DataError("\n".join(f"{table.name}: {problem}" for problem in problems))
-    dropped = Counter(table.dropped)
-    full = _drop_empty(rows, dropped, answers=spec.task.answer is not None)
-    items = _collapse(full, dropped)
+    left_out: _LeftOut = defaultdict(list)
+    full = _drop_empty(rows, left_out, answers=spec.task.answer is not None)
+    items = _collapse(full, left_out)
     _check_labels(table.name, items, spec)
-    return Cleaned(tuple(items), dict(dropped), table.warnings + _dropped_warnings(table.name, dropped))
+    dropped = Counter(table.dropped) + Counter({reason: len(numbers) for reason, numbers in left_out.items()})
+    return Cleaned(tuple(items), dict(dropped), table.warnings + _dropped_warnings(table, dropped, left_out))
 
 
 class _Row:
@@ -237,24 +241,25 @@ def _answer_problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str
     ]
 
 
-def _drop_empty(rows: Sequence[_Row], dropped: Counter[str], *, answers: bool) -> list[_Row]:
-    kept = [row for row in rows if row.label and normalise(row.text)]
-    without_text = sum(not normalise(row.text) for row in rows)
-    unlabelled = NO_ANSWER if answers else EMPTY_LABEL
-    dropped.update({EMPTY_TEXT: without_text, unlabelled: len(rows) - len(kept) - without_text})
-    return kept
+def _drop_empty(rows: Sequence[_Row], left_out: _LeftOut, *, answers: bool) -> list[_Row]:
+    for row in rows:
+        if not normalise(row.text):
+            left_out[EMPTY_TEXT].append(row.number)
+        elif not row.label:
+            left_out[NO_ANSWER if answers else EMPTY_LABEL].append(row.number)
+    return [row for row in rows if row.label and normalise(row.text)]
 
 
-def _collapse(rows: Sequence[_Row], dropped: Counter[str]) -> list[Item]:
+def _collapse(rows: Sequence[_Row], left_out: _LeftOut) -> list[Item]:
     by_key: defaultdict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         by_key[row.key].append(row)
     items: list[Item] = []
     for key, same in by_key.items():
         if len({row.target for row in same}) > 1:
-            dropped[CONFLICT if not same[0].answer else ANSWERS_DIFFER] += len(same)
+            left_out[CONFLICT if not same[0].answer else ANSWERS_DIFFER] += [row.number for row in same]
             continue
-        dropped[REPEATED] += len(same) - 1
+        left_out[REPEATED] += [row.number for row in same[1:]]
         first = same[0]
         columns = {name: value or NO_VALUE for name, value in first.columns.items()}
         ident, group = _ident(first.id, key), first.group or None
@@ -288,6 +293,14 @@ def _check_labels(name: str, items: Sequence[Item], spec: Spec) -> None:
         )
 
 
-def _dropped_warnings(name: str, dropped: Mapping[str, int]) -> tuple[str, ...]:
+def _dropped_warnings(table: Table, dropped: Mapping[str, int], left_out: _LeftOut) -> tuple[str, ...]:
     told = {reason: count for reason, count in dropped.items() if count and reason != REPEATED}
-    return tuple(f"{name}: {count} rows left out: {reason}." for reason, count in told.items())
+    # Rows that the reader itself left out have no place here.
+    places = {
+        reason: f" ({shown(table.unit, sorted(numbers))})"
+        for reason, numbers in left_out.items()
+        if len(numbers) == told.get(reason)
+    }
+    return tuple(
+        f"{table.name}: {count} rows left out: {reason}{places.get(reason, '')}." for reason, count in told.items()
+    )

@@ -98,20 +98,23 @@ def plan(
     ] = "1000000,100000000",
 ) -> None:
     """Show matrix cells, calls, tokens and money before anything is spent."""
-    from harness.dryrun import read_items
+    from harness.dryrun import read_source
     from harness.forecast import forecast, tables
     from harness.humanlabels import read_labels
+    from harness.plancheck import first_looks
     from harness.specfile import base_folder, load
     from harness.terminal import print_table
 
     spec, base = load(file, overrides or ()), base_folder(file)
-    items = read_items(spec, base)
-    found = tables(forecast(spec, items, read_labels(spec, base)))
+    source = read_source(spec, base)
+    found = first_looks(spec, source)
     if scale:
         from harness.options import positive_numbers
         from harness.scaling import scaled
 
-        found = scaled(spec, base, items, positive_numbers("--sizes", sizes))
+        found += scaled(spec, base, source.items, positive_numbers("--sizes", sizes))
+    else:
+        found += tables(forecast(spec, source.items, read_labels(spec, base)))
     for table in found:
         print_table(table.title, table.columns, table.rows)
 

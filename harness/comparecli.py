@@ -115,13 +115,13 @@ def _say(line: str) -> None:
 
 
 def _forecast(state: SuiteState) -> None:
-    from harness.dryrun import read_items
+    from harness.dryrun import read_source
     from harness.engine import plan_jobs
     from harness.suiteforecast import forecast_suite, rates_of, suite_tables
     from harness.terminal import print_table
 
     suite = state.suite
-    items = read_items(suite.base.specs[suite.seeds[0]], suite.folder)
+    items = read_source(suite.base.specs[suite.seeds[0]], suite.folder).items
     reports = [report for runs in state.finished.values() for report in runs.values()]
     found = forecast_suite(suite, items, state.finished, rates_of(reports or _runs(state)))
     for table in suite_tables(found):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cells import asks_judge, by_tag, tag_seeds
-from harness.clean import Item, clean
+from harness.clean import Cleaned, Item, clean
 from harness.filters.gate import open_gate
 from harness.filters.judge import grade
 from harness.filters.rubric import Item as JudgedItem
@@ -64,7 +64,7 @@ class _Notes:
         return [Answer("dry run", (Choice(HINT, "stop"),), Cost()) for _ in requests]
 
 
-def read_items(spec: Spec, base: Path) -> tuple[Item, ...]:
+def read_source(spec: Spec, base: Path) -> Cleaned:
     """The cleaned real items of a packaged set or a file; none of other sources, which take seconds or a network.
 
     `base` is the folder of the YAML file. Raises `DataError` (all problems with the rows at once),
@@ -72,11 +72,11 @@ def read_items(spec: Spec, base: Path) -> tuple[Item, ...]:
     """
     match spec.data.source:
         case PackagedSource() as source:
-            return clean(read_packaged(source.name), spec).items
+            return clean(read_packaged(source.name), spec)
         case FileSource() as source:
-            return clean(read_file(source, base), spec).items
+            return clean(read_file(source, base), spec)
         case _:
-            return ()
+            return Cleaned((), {}, ())
 
 
 def rehearse(spec: Spec, items: Sequence[Item] = (), labels: HumanLabels | None = None) -> Rehearsal:

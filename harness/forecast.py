@@ -85,8 +85,8 @@ class Table:
 
 
 def forecast(spec: Spec, items: Sequence[Item] = (), labels: HumanLabels | None = None) -> Forecast:
-    """What a run of `spec` would take. `items` (see `dryrun.read_items`) give the texts' lengths; without them a length
-    is assumed. `labels` are people's for the judge's gate; without them it is assumed to be full. Raises `SpecError`
+    """What a run of `spec` would take. `items` (`dryrun.read_source`) give the texts' lengths; without them a length is
+    assumed. `labels` are people's for the judge's gate; without them it is assumed to be full. Raises `SpecError`
     when the matrix leaves a label without a cell."""
     rehearsal = rehearse(spec, items, labels)
     cells, exact = count_cells(list(spec.task.labels), spec.matrix)
@@ -183,9 +183,6 @@ def _notes(spec: Spec, rehearsal: Rehearsal, items: int) -> list[str]:
     if spec.filters.judge.enabled:
         judge = "be refused and to grade the audit's rows only" if spec.llm.judge.embedded else "pass its gate"
         notes.append(f"The judge is expected to {judge}; which of the two happens shows in the run.")
-    needed = sum(int(getattr(spec.data.split, role)) for role in Role)
-    if items and items < needed:
-        notes.append(f"The split asks for {needed:,} items and the source has {items:,}: the run would be refused.")
     return notes + _free(spec, rehearsal)
 
 

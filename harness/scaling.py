@@ -20,7 +20,7 @@ from harness.store import Store
 
 def scaled(spec: Spec, base: Path, items: Sequence[Item], sizes: Sequence[int]) -> list[Table]:
     """The tables for the spec as it is and for `sizes` candidates. `base` is the folder of the YAML file, `items` are
-    the source's (see `dryrun.read_items`). A finished run of this very spec is no base of its own forecast, but stands
+    the source's (see `dryrun.read_source`). A finished run of this very spec is no base of its own forecast, but stands
     beside it. Raises `SpecError`, `StoreError`."""
     store = Store(spec.runtime.store)
     reports = [read_run(store, ident) for ident in store.ids("run")]

@@ -24,6 +24,8 @@ LARGE_GROUP = 0.1
 """A group that would make up more than this share of a role is placed there only if the smaller ones do not fill it."""
 RECOMMENDED = {Role.TEST: 500, Role.DEV: 200, Role.ANCHOR: 100, Role.SEEDS: 50}
 FEW_PER_LABEL = 10
+SEEDS_AT_LEAST = 0.4
+"""Share of too few items that a suggested split gives to the seeds, if they want so many."""
 NEAR_SEED = "near duplicate or group-mate of a seed"
 CUT = "rest of a group that was too large for its role"
 NOT_NEEDED = "not needed for the sizes asked for"
@@ -46,8 +48,7 @@ def draw(items: Sequence[Item], groups: Grouping, sizes: Split, seed: int) -> Dr
     group; what is near a seed or shares its group is left out. The pool gets what it needs of the rest.
     """
     wanted = {role: int(getattr(sizes, role)) for role in Role}
-    if sum(wanted.values()) > len(items):
-        raise DataError(_too_few(wanted, len(items)))
+    check_sizes(wanted, len(items))
     drawing = _Drawing(items, groups, sizes, seed)
     for role in HELD_OUT:
         drawing.fill(role, wanted[role])
@@ -58,7 +59,7 @@ def draw(items: Sequence[Item], groups: Grouping, sizes: Split, seed: int) -> Dr
         raise DataError(_short(wanted, roles, drawing))
     check_apart(items, groups, roles)
     dropped = {NEAR_SEED: drawing.near_seeds, CUT: drawing.cut, NOT_NEEDED: sum(map(len, drawing.free.values()))}
-    return Drawn(roles, dropped, (*drawing.warnings, *_size_warnings(items, roles)))
+    return Drawn(roles, dropped, (*drawing.warnings, *size_warnings(wanted), *_scarce_labels(items, roles[Role.TEST])))
 
 
 def check_apart(items: Sequence[Item], groups: Grouping, roles: Mapping[Role, Sequence[int]]) -> None:
@@ -207,13 +208,21 @@ def _ranks(items: Sequence[Item], salt: str) -> list[str]:
     return [hashlib.sha256(f"{salt}|{item.id}".encode()).hexdigest() for item in items]
 
 
-def _too_few(wanted: Mapping[Role, int], available: int) -> str:
+def check_sizes(wanted: Mapping[Role, int], available: int) -> None:
+    """Raise `DataError` where the roles ask for more items than there are, with sizes that would fit."""
     total = sum(wanted.values())
+    if total <= available:
+        return
     listed = ", ".join(f"{role} {size}" for role, size in wanted.items())
-    fitting = ", ".join(f"{role}: {math.floor(size * available / total)}" for role, size in wanted.items())
-    return (
-        f"data.split asks for {total} items ({listed}), but the data has {available} distinct ones. Add rows, or set "
-        f"lower sizes, e.g. `split: {{{fitting}}}`."
+    # What trains and prompts shrinks less than what measures: ten seeds teach nothing, whatever is measured on.
+    seeds = min(wanted[Role.SEEDS], math.floor(SEEDS_AT_LEAST * available))
+    rest = (available - seeds) / max(1, total - wanted[Role.SEEDS])
+    sizes = {role: seeds if role is Role.SEEDS else math.floor(size * rest) for role, size in wanted.items()}
+    fitting = ", ".join(f"{role}: {size}" for role, size in sizes.items())
+    shows = f"So many test items show differences from {minimum_detectable(sizes[Role.TEST]):.0f} points on"
+    raise DataError(
+        f"data.split asks for {total:,} items ({listed}), but the data has {available:,} distinct ones. Add rows, or "
+        f"set lower sizes, e.g. `split: {{{fitting}}}`. {shows if sizes[Role.TEST] else 'So few can test nothing'}."
     )
 
 
@@ -226,21 +235,23 @@ def _short(wanted: Mapping[Role, int], roles: Mapping[Role, Sequence[int]], draw
     )
 
 
-def _size_warnings(items: Sequence[Item], roles: Mapping[Role, Sequence[int]]) -> list[str]:
-    warnings = [
-        f"{role}: {len(roles[role])} items; {least} or more are advised."
+def size_warnings(sizes: Mapping[Role, int]) -> list[str]:
+    """A sentence per role that is smaller than advised; of those that measure, with what they can show."""
+    return [
+        f"{role}: {sizes[role]} items; {least} or more are advised."
         + (
-            f" Two models on the same items differ measurably from {minimum_detectable(len(roles[role])):.1f} points "
-            "on (80 % power, 10 % discordant answers)."
+            f" Two models on the same items differ measurably from {minimum_detectable(sizes[role]):.1f} points on "
+            "(80 % power, 10 % discordant answers)."
             if role in (Role.TEST, Role.DEV)
             else ""
         )
         for role, least in RECOMMENDED.items()
-        if len(roles[role]) < least
+        if sizes[role] < least
     ]
-    counts = Counter(items[i].label for i in roles[Role.TEST])
+
+
+def _scarce_labels(items: Sequence[Item], test: Sequence[int]) -> list[str]:
+    counts = Counter(items[i].label for i in test)
     scarce = {label: counts[label] for label in sorted({item.label for item in items}) if counts[label] < FEW_PER_LABEL}
-    if scarce:
-        listed = ", ".join(f"{label!r} {count}" for label, count in scarce.items())
-        warnings.append(f"test: fewer than {FEW_PER_LABEL} items of {listed}; nothing sure can be said of them.")
-    return warnings
+    listed = ", ".join(f"{label!r} {count}" for label, count in scarce.items())
+    return [f"test: fewer than {FEW_PER_LABEL} items of {listed}; nothing sure can be said of them."] if scarce else []

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 def compared(base: Path, other: Path) -> list[str]:
     """A line per quantity of the run in the store `other`: forecast, taken, forecast ÷ taken."""
-    from harness.dryrun import read_items
+    from harness.dryrun import read_source
     from harness.forecast import forecast
     from harness.loop import read_run
     from harness.scale import needs_of, work_of
@@ -60,7 +60,7 @@ def compared(base: Path, other: Path) -> list[str]:
     spec = spec_of(report)
     if spec is None:
         raise SystemExit(f"scripts/bench scale: {report.id} was made by another version")
-    items = read_items(spec, other)
+    items = read_source(spec, other).items
     here = measure_here()
     rates = rates_of(spec, finished_like(spec, known, report.id), items, base, here)
     found = forecast(spec, items)

@@ -138,7 +138,7 @@ def test_empty_texts_and_labels_are_left_out_counted_and_told() -> None:
     assert len(result.items) == 4
     assert result.dropped["empty text"] == 4
     assert result.dropped["empty label"] == 2
-    assert "items.csv: 4 rows left out: empty text." in result.warnings
+    assert "items.csv: 4 rows left out: empty text (lines 6, 7, 9, 11)." in result.warnings
 
 
 def test_exact_duplicates_collapse_to_the_first_and_are_counted() -> None:

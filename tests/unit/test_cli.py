@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,8 +62,14 @@ class Place:
         return Done(caught.value.code, *self.capsys.readouterr())
 
     def task(self) -> Path:
-        """my-task/my-task.yaml as `harness init` leaves it, with a csv of 40 rows of each label beside it."""
+        """my-task/my-task.yaml as `harness init` leaves it, but for the split's sizes, and a csv of 40 rows a label that
+        they fit."""
         assert self("init", "my-task").code == 0
+        path = self.folder / "my-task" / "my-task.yaml"
+        text = path.read_text(encoding="utf-8")
+        for role, size in FITTING.items():
+            text = re.sub(rf"^    {role}: \d+ ", f"    {role}: {size} ", text, flags=re.MULTILINE)
+        path.write_text(text, encoding="utf-8")
         with (self.folder / "my-task" / "examples.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["text", "label"])
@@ -71,7 +78,10 @@ class Place:
                 for i in range(40)
                 for label in ("first_label", "second_label")
             )
-        return self.folder / "my-task" / "my-task.yaml"
+        return path
+
+
+FITTING = {"seeds": 32, "dev": 15, "anchor": 7, "test": 25}
 
 
 @pytest.fixture
@@ -219,10 +229,18 @@ def test_from_init_to_plan(place: Place) -> None:
         "prompt tokens answer tokens USD",
         "Budget limit set to expected at most so",
         "mixed, each round 2",
-        "The split asks for 1,070 items and the source has 80: the run would be refused.",
+        "Look at this first test: 25 items; 500 or more are advised.",
     ):
         assert shown in words, shown
     assert not (place.folder / "runs").exists()
+
+
+def test_a_plan_of_more_items_than_there_are_is_refused_with_sizes_that_fit(place: Place) -> None:
+    done = place("plan", str(place.task()), "--set", "data.split={seeds: 120, dev: 300, anchor: 150, test: 500}")
+    assert done.out == ""
+    said = refused(done)
+    assert "data.split asks for 1,070 items" in said
+    assert "the data has 80 distinct ones. Add rows, or set lower sizes, e.g. `split: {seeds: 32, dev: 15, " in said
 
 
 def test_plan_shows_money_where_tokens_cost_some(place: Place) -> None:
@@ -403,7 +421,8 @@ def test_run_of_a_finished_run_only_reads_it(place: Place) -> None:
     done = place("run", str(place.task()), *QUIET)
     assert (done.code, done.err) == (0, "")
     assert f"factory-test, seed 7 ({report.id})\nMixed beat seeds only by 7.0 points of accuracy" in done.out
-    assert done.out.endswith(f"report: {Path('runs') / 'reports' / report.id / 'report.html'}\n")
+    page = Path("runs") / "reports" / report.id / "report.html"
+    assert done.out.endswith(f"report: {page}\nrows: harness rows {report.id} --to factory-test.csv\n")
     assert made == [report.id]
 
 

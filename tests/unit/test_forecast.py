@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness.callcount import RoleCalls, most_candidates
 from harness.clean import Item
-from harness.dryrun import assumed_tokens, read_items, rehearse, stand_ins
+from harness.dryrun import assumed_tokens, read_source, rehearse, stand_ins
 from harness.errors import DataError
 from harness.filters.gate import gate_calls
 from harness.forecast import Forecast, Limit, forecast, tables
@@ -226,11 +226,6 @@ def test_controls_with_calls_of_their_own_are_counted():
     }
 
 
-def test_a_split_that_asks_for_more_than_there_is_is_named():
-    assert any("would be refused" in note for note in forecast(make(), items(50)).notes)
-    assert not any("would be refused" in note for note in forecast(make(), items(300)).notes)
-
-
 def test_stand_ins_have_the_number_of_the_seeds_and_every_label():
     seeds = stand_ins(make(), items(7))
     assert len(seeds) == 30
@@ -246,11 +241,11 @@ def test_a_large_plan_is_sampled_and_still_counted_whole():
 
 def test_rows_are_read_from_a_file_and_their_mistakes_reported(tmp_path: Path):
     (tmp_path / "items.csv").write_text("text,label\n" + "".join(f"{SENTENCE} {i},{'ABC'[i % 3]}\n" for i in range(9)))
-    assert len(read_items(make(), tmp_path)) == 9
+    assert len(read_source(make(), tmp_path).items) == 9
     (tmp_path / "items.csv").write_text("text,labl\nwho ?,A\n")
     with pytest.raises(DataError, match="no column 'label'"):
-        read_items(make(), tmp_path)
-    assert read_items(make(data={"source": {"kind": "hub", "name": "nobody/nothing"}}), tmp_path) == ()
+        read_source(make(), tmp_path)
+    assert read_source(make(data={"source": {"kind": "hub", "name": "nobody/nothing"}}), tmp_path).items == ()
 
 
 def test_tables_are_complete_and_show_the_totals():

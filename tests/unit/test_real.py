@@ -298,4 +298,6 @@ def test_what_was_left_out_is_counted_and_told(tmp_path: Path, store: Store) -> 
         "two labels for one text": 2,
         "not needed for the sizes asked for": 30,
     }
-    assert "items.csv: 2 rows left out: two labels for one text." in data.warnings
+    first = len(lines()) + 4
+    said = f"items.csv: 2 rows left out: two labels for one text (lines {first}, {first + 1})."
+    assert said in data.warnings

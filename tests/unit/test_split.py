@@ -102,7 +102,8 @@ def test_too_few_items_says_how_many_per_role_and_what_to_set() -> None:
     assert (
         "asks for 90 items (seeds 20, dev 20, anchor 10, test 40, pool 0), but the data has 45 distinct ones" in message
     )
-    assert "`split: {seeds: 10, dev: 10, anchor: 5, test: 20, pool: 0}`" in message
+    assert "`split: {seeds: 18, dev: 7, anchor: 3, test: 15, pool: 0}`" in message
+    assert "show differences from 23 points on" in message
 
 
 def test_groups_that_leave_too_few_say_what_could_be_filled() -> None:
