@@ -70,7 +70,7 @@ def _with_seeds(rows: pd.DataFrame, report: RunReport, store: Store) -> pd.DataF
     for name in ("label", "answer"):
         if name in real:
             real[f"asked_{name}"] = real[name]
-    return pd.concat([real[list(rows.columns)], rows])
+    return pd.concat([real.reindex(columns=list(rows.columns)), rows])
 
 
 def _flat(rows: pd.DataFrame) -> pd.DataFrame:
