@@ -62,8 +62,7 @@ class Place:
         return Done(caught.value.code, *self.capsys.readouterr())
 
     def task(self) -> Path:
-        """my-task/my-task.yaml as `harness init` leaves it, but for the split's sizes, and 40 rows of each label that they
-        fit."""
+        """my-task/my-task.yaml of `harness init` with a smaller split, and a csv of 40 rows of each label."""
         assert self("init", "my-task").code == 0
         path = self.folder / "my-task" / "my-task.yaml"
         text = path.read_text(encoding="utf-8")
