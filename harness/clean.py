@@ -20,6 +20,8 @@ from harness.texts import normalise
 
 MAX_CHARACTERS = 100_000
 """A cell beyond this is a file pasted into a cell, not an item."""
+NEAR = 0.7
+"""How like two names have to be (`difflib`) to be taken for a slip: `text` and `intent` are .6."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 EMPTY_TEXT = "empty text"
 EMPTY_LABEL = "empty label"
@@ -161,7 +163,7 @@ def _check_columns(table: Table, spec: Spec) -> None:
 
 def _closest(name: str, names: Sequence[str]) -> str:
     folded = {other.casefold(): other for other in names}
-    near = get_close_matches(name.casefold(), folded, n=1)
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=NEAR)
     return f" Did you mean {folded[near[0]]!r}?" if near else ""
 
 

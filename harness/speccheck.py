@@ -117,6 +117,9 @@ def _source(site: Site) -> Iterator[Finding]:
         return
     path = site.folder / source.path
     key: Key = ("data", "source", "path")
+    if isinstance(source, FileSource) and path.is_dir():
+        yield key, f"{str(path)!r} is a folder; name the file in it that holds the rows"
+        return
     if isinstance(source, FileSource) and source.format is None and path.suffix.lower() not in ENDINGS:
         formats = one_of(sorted(set(ENDINGS.values())))
         yield key, f"{path.name!r} ends in none of {', '.join(ENDINGS)}; say with `format:` what it is ({formats})"

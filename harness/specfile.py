@@ -50,6 +50,8 @@ def load(path: Path, overrides: Sequence[str | Override] = ()) -> Spec:
     if not isinstance(document.value, dict):
         what = "is empty" if document.value is None else "holds no `key: value` lines"
         raise SpecError(str(path), [Problem("", f"{what}; a spec begins with `name: …` (see `harness init`)", 1)])
+    if "base" in document.value and {"variants", "grid"} & document.value.keys():
+        raise SpecError(str(path), [Problem("", "is a suite of variants; run it with `harness compare`", 1)])
     draft = _Draft(document)
     for override in overrides:
         if isinstance(override, Override):

@@ -55,9 +55,13 @@ def show(value: object, raw: str | None = None) -> str:
     return "a list" if isinstance(value, Sequence) else "a mapping"
 
 
+NEAR = 0.65
+"""How like two names have to be (`difflib`) to be taken for a slip."""
+
+
 def suggest(name: object, allowed: Sequence[str]) -> str:
     """`; did you mean 'style'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(str(name).lower(), [other.lower() for other in allowed], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name).lower(), [other.lower() for other in allowed], n=1, cutoff=NEAR)
     match = next((other for other in allowed if near and other.lower() == near[0]), None)
     return f"; did you mean {match!r}?" if match is not None else ""
 
@@ -182,7 +186,7 @@ def _unknown(key: Key, node: Node) -> str:
         return f"unknown key {name!r}: keys never stand in a file. {advice}"
     hint = suggest(name, allowed)
     if not hint:
-        elsewhere = [dotted(place) for place in _places() if place[-1] == name]
+        elsewhere = [dotted(place) for place in _places() if suggest(name, [str(place[-1])])]
         hint = f"; did you mean {' or '.join(map(repr, elsewhere[:3]))}?" if elsewhere else "."
     return f"unknown key {name!r}{hint} Allowed: {', '.join(map(repr, allowed))}"
 

@@ -101,6 +101,9 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> LoadedSuite:
     if not isinstance(document.value, dict):
         reader.stop_if_bad()
         raise SpecError(str(path), [Problem("", "holds no `key: value` lines; a suite begins with `base: …`", 1)])
+    if "task" in document.value and "base" not in document.value:
+        message = "is an experiment and no suite; run it with `harness run`, or name it as `base:` in a suite's file"
+        raise SpecError(str(path), [Problem("", message, 1)])
     suite = _validated(reader)
     for text in overrides:
         key = split_key(text.partition("=")[0])

@@ -147,7 +147,7 @@ def test_a_source_file_starts_at_the_yaml_files_folder(tmp_path: Path, monkeypat
     [
         (FILE_SOURCE % "min.csv", "no file '{folder}/min.csv'; did you mean 'mine.csv'? Relative paths start at"),
         (FILE_SOURCE % "none/x.csv", "no file '{folder}/none/x.csv'. Relative paths start at the YAML file's folder"),
-        (FILE_SOURCE % "folder.csv", "'{folder}/folder.csv' is no file"),
+        (FILE_SOURCE % "folder.csv", "'{folder}/folder.csv' is a folder; name the file in it"),
         (
             FILE_SOURCE % "mine.xlsx",
             "'mine.xlsx' ends in none of .csv, .tsv, .jsonl, .ndjson, .parquet; say with `format:`",

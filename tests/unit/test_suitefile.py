@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Problem, SpecError
+from harness.specfile import load
 from harness.suitefile import LoadedSuite, chosen, load_suite
 
 BASE = """\
@@ -119,6 +120,15 @@ def test_the_point_of_a_grid_that_is_the_base_is_not_run_twice(tmp_path: Path) -
     suite = loaded(tmp_path, HEAD + "grid: {generate.over_generation: [3, 4]}\n")
     assert [one.name for one in suite.variants] == ["base", "over_generation=4"]
     assert suite.notes == ("over_generation=3 of the grid is the same as base and is not run twice.",)
+
+
+def test_a_suite_and_an_experiment_are_told_apart(tmp_path: Path) -> None:
+    suite = loaded(tmp_path, HEAD + "variants: {a: {train.steps: 7}}\n")
+    with pytest.raises(SpecError, match="is a suite of variants; run it with `harness compare`"):
+        load(suite.path)
+    base = next(path for path in tmp_path.glob("*.yaml") if path != suite.path)
+    with pytest.raises(SpecError, match="is an experiment and no suite; run it with `harness run`"):
+        load_suite(base)
 
 
 def test_overrides_go_to_all(tmp_path: Path) -> None:
