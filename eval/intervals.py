@@ -117,6 +117,38 @@ def minimum_detectable_difference(discordant: float, n: int) -> float:
     return min(1.0, 2.80 * math.sqrt(max(discordant, 1 / n) / n))
 
 
+def detectable_by_interval(difference: Estimate) -> float | None:
+    """The smallest difference that such items show with 80 % power at two-sided .05, from a difference's interval.
+
+    2.80 standard errors, the interval taken to be 2·1.96 of them wide; never above 1. None without an interval.
+    """
+    if difference.low is None or difference.high is None:
+        return None
+    return min(1.0, 2.80 * (difference.high - difference.low) / (2 * Z))
+
+
+def paired_permutation(stat: Statistic, rows: FloatArray, swapped: FloatArray, *, draws: int, seed: int) -> float:
+    """Two-sided p of a difference between two arms on the same items: how often is it as large if on every item
+    chance says which arm gave which answer (Fisher 1935; for F-scores Yeh 2000, COLING)?
+
+    `rows` and `swapped` have shape (n, m): the items as they are, and with the arms' answers exchanged. Each draw swaps
+    every item with probability 1/2, as binomial counts over the distinct changes. (1 + draws that reach the difference)
+    / (1 + draws), so that p is never 0 (Phipson & Smyth 2010). 1.0 where no swap changes anything.
+    """
+    total = rows.sum(axis=0)
+    changes, counts = _distinct((swapped - rows)[(swapped != rows).any(axis=1)])
+    if not len(changes):
+        return 1.0
+    rng, reached = np.random.default_rng(seed), 0
+    # Sums of floats in another order differ by rounding; a draw that equals the difference has to count.
+    observed = abs(float(stat(total))) - 1e-12
+    step = max(1, CHUNK // len(counts))
+    for start in range(0, draws, step):
+        swaps = rng.binomial(counts, 0.5, size=(min(step, draws - start), len(counts)))
+        reached += int(np.sum(np.abs(stat(total + swaps @ changes)) >= observed))
+    return (1 + reached) / (1 + draws)
+
+
 def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
     """q-values (Benjamini & Hochberg 1995), in the order given: `(.01, .04)` → `(.02, .04)`."""
     if not _checked(p_values):

@@ -90,6 +90,12 @@ class ItemCounts:
         """Sums over items, shape (…, m) → the score of each arm, shape (…, arms); NaN where there is no item."""
         return scores(self.metric, self.arms, sums)
 
+    def swapped(self) -> FloatArray:
+        """`rows` as they would be if on every item two arms had given each other's answers."""
+        shared = self.rows.shape[1] // (1 + 2 * self.arms) if self.metric == "macro_f1" else 1
+        own = np.split(self.rows[:, shared:], self.arms, axis=1)
+        return np.concatenate([self.rows[:, :shared], *reversed(own)], axis=1)
+
 
 def item_counts(
     metric: Metric,

@@ -12,17 +12,32 @@ from eval.answers import json_object
 from eval.intervals import (
     MIN_ITEMS,
     Pooled,
+    Statistic,
     bootstrap,
+    detectable_by_interval,
     independent_shares,
     insufficient,
     mcnemar_exact,
     minimum_detectable_difference,
     paired_bootstrap,
+    paired_permutation,
     paired_shares,
     wilson,
     with_seed_noise,
 )
-from eval.outcomes import BoolArray, FloatArray, Metric, ScoredRun, align, is_right, item_counts, rights, run_counts
+from eval.outcomes import (
+    BoolArray,
+    FloatArray,
+    ItemCounts,
+    Metric,
+    RunCounts,
+    ScoredRun,
+    align,
+    is_right,
+    item_counts,
+    rights,
+    run_counts,
+)
 from eval.slices import slice_scores
 from harness.records import Comparison, Estimate, EvalReport, Example, Prediction, Role, Status
 
@@ -150,22 +165,21 @@ def compare(
 ) -> Comparison:
     """Arm `a` against arm `b` on the same items: score(a) − score(b) with a paired interval.
 
-    The p-value is exact McNemar's and, like `discordant` (share of items that exactly one arm has right) and
-    `mdd`, speaks of accuracy also where the difference is in macro-F1. Raises ValueError as `eval.outcomes.align`
-    does, and for an unknown metric.
+    For accuracy p is exact McNemar's and `mdd` is 2.80·√(d/n). For another score p is that of a paired permutation test
+    with as many draws as resamples, and `mdd` comes from the interval; None where there is none. `discordant` is always
+    the share of items that exactly one arm has right. Raises ValueError as `eval.outcomes.align` does, and for an
+    unknown metric.
     """
+    counts = item_counts(metric, examples, [preds_a, preds_b])
     right_a, right_b = rights(examples, preds_a), rights(examples, preds_b)
-    n = len(examples)
+    shares, n = _shares(right_a, right_b), len(examples)
     discordant = float(np.mean(right_a != right_b)) if n else 0.0
-    return Comparison(
-        a=a,
-        b=b,
-        metric=metric,
-        difference=paired_difference(metric, examples, preds_a, preds_b, resamples, seed),
-        p_value=mcnemar_exact(right_a, right_b),
-        discordant=discordant,
-        mdd=minimum_detectable_difference(discordant, n),
-    )
+    if metric == "accuracy":
+        p_value, mdd = mcnemar_exact(right_a, right_b), minimum_detectable_difference(discordant, n)
+        return Comparison(a, b, metric, shares, p_value, discordant, mdd)
+    difference = _resampled_difference(counts, examples, shares, resamples, seed)
+    p_value = paired_permutation(_first_less_second(counts), counts.rows, counts.swapped(), draws=resamples, seed=seed)
+    return Comparison(a, b, metric, difference, p_value, discordant, detectable_by_interval(difference))
 
 
 def paired_difference(
@@ -183,19 +197,30 @@ def paired_difference(
     """
     counts = item_counts(metric, examples, [preds_a, preds_b])
     shares = _shares(rights(examples, preds_a), rights(examples, preds_b))
-    if metric == "accuracy":
-        return shares
+    return shares if metric == "accuracy" else _resampled_difference(counts, examples, shares, resamples, seed)
 
-    def difference(sums: np.ndarray) -> np.ndarray:
+
+def _resampled_difference(
+    counts: ItemCounts, examples: Sequence[Example], shares: Estimate, resamples: int, seed: int
+) -> Estimate:
+    """`paired_difference` for a score other than accuracy; `shares` is the difference in accuracy."""
+    stand_in = replace(shares, note="the interval is Agresti and Min's for the difference in accuracy")
+    rare = _rare_labels([examples]) if counts.metric == "macro_f1" else []
+    stat = _first_less_second(counts)
+    estimate = paired_bootstrap(
+        stat, counts.rows, resamples=resamples, seed=seed, stand_in=stand_in, corrected=not rare
+    )
+    return _noted(estimate, f"fewer than {MIN_ITEMS} items have {', '.join(rare)}" if rare else "")
+
+
+def _first_less_second(counts: ItemCounts | RunCounts) -> Statistic:
+    """Sums over items → score of the first arm − score of the second, shape (…) for one run, (…, runs) for several."""
+
+    def difference(sums: FloatArray) -> FloatArray:
         arms = counts.scores(sums)
         return arms[..., 0] - arms[..., 1]
 
-    stand_in = replace(shares, note="the interval is Agresti and Min's for the difference in accuracy")
-    rare = _rare_labels([examples]) if metric == "macro_f1" else []
-    estimate = paired_bootstrap(
-        difference, counts.rows, resamples=resamples, seed=seed, stand_in=stand_in, corrected=not rare
-    )
-    return _noted(estimate, f"fewer than {MIN_ITEMS} items have {', '.join(rare)}" if rare else "")
+    return difference
 
 
 def independent_difference(
@@ -256,11 +281,7 @@ def pooled_paired_difference(
         nothing = insufficient("no runs", 0)
         return Pooled(nothing, nothing, (), None)
     counts = run_counts(metric, runs, (a, b))
-
-    def differences(sums: np.ndarray) -> np.ndarray:
-        arms = counts.scores(sums)
-        return arms[..., 0] - arms[..., 1]
-
+    differences = _first_less_second(counts)
     per_run = [float(one) for one in differences(counts.rows.sum(axis=0))]
     items = paired_bootstrap(
         lambda sums: differences(sums).mean(axis=-1),

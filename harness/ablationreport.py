@@ -8,7 +8,7 @@ from harness.filters import TABLE
 from harness.records import Comparison, Estimate
 from harness.store import Store, read_json
 
-VERSION = 1
+VERSION = 2
 """Raise when the same run would give another ablation."""
 ALL = "all filters"
 RESULT = "ablation.json"

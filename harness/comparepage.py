@@ -23,7 +23,7 @@ from harness.comparison import Comparison
 from harness.deliver import report_folder
 from harness.pages import environment, inline, page_folder
 from harness.redact import cleaned, redact
-from harness.scorewords import score_name
+from harness.scorewords import p_source, score_name
 from harness.specfile import dump
 from harness.store import Store, write_json
 from harness.suitefile import LoadedSuite
@@ -75,6 +75,7 @@ def render_comparison(found: Comparison, detail: Detail, pictures: Mapping[str, 
             said=compare_lines(found),
             sharing=sharing(found),
             metric=score_name(found.metric),
+            p_source=p_source,
             base=BASE,
             keys=keys,
             word=verdict_word,

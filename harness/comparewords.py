@@ -7,7 +7,7 @@ from harness.forecast import Table
 from harness.pages import duration, money, percent
 from harness.pooledwords import p_words, points_of, span_of
 from harness.records import Cost, Estimate, Role
-from harness.scorewords import score_name
+from harness.scorewords import p_source, score_name
 from harness.suitespec import BASE
 
 ON_DEV = (
@@ -24,7 +24,7 @@ HOW = (
     "(Holm) for {claims} variant(s)."
 )
 HOW_ONE = (
-    "Differences are paired on the same items; one seed: p is exact McNemar's, adjusted (Holm) for {claims} "
+    "Differences are paired on the same items; one seed: p is {source}, adjusted (Holm) for {claims} "
     "variant(s). What another training seed would do is not in it: give the suite at least three."
 )
 COSTS = (
@@ -62,7 +62,7 @@ def compare_lines(found: Comparison) -> list[str]:
     looked = max((len(one) for one in found.looks.values()), default=1)
     out += [FURTHER.format(times=looked - 1)] if looked > 1 else []
     claims = sum(line.against is not None for line in found.lines)
-    out.append((HOW if len(found.seeds) > 1 else HOW_ONE).format(claims=claims))
+    out.append((HOW if len(found.seeds) > 1 else HOW_ONE).format(claims=claims, source=p_source(found.metric)))
     out += [COSTS, sharing(found)]
     out += [] if found.base else ["There is no finished run of the base, so there is nothing to take differences to."]
     out += [line_verdict(line) for line in found.lines if line.against is not None]

@@ -21,7 +21,7 @@ from harness.store import Store, digest
 from harness.suitefile import LoadedSuite, Variant
 from harness.suitespec import BASE
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of what a comparison holds."""
 
 Finished = Mapping[str, Mapping[int, RunReport]]
@@ -31,14 +31,14 @@ Finished = Mapping[str, Mapping[int, RunReport]]
 @dataclass(frozen=True, slots=True)
 class AgainstBase:
     """A variant − the base on the same items. Over several seeds `p_value` and `detectable` allow for items and seeds,
-    with one seed they are exact McNemar's and 2.80·√(d/n); `p_holm` is adjusted for the number of variants. `mcnemar`
-    holds exact McNemar's p of each seed."""
+    with one seed they are those of `eval.score.compare`; `p_holm` is adjusted for the number of variants. `p_by_seed`
+    holds the p of each seed alone, over its items."""
 
     difference: Pooled
     p_value: float | None
     p_holm: float | None
     detectable: float | None
-    mcnemar: tuple[float, ...]
+    p_by_seed: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

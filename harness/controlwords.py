@@ -33,20 +33,21 @@ def control_verdict(one: ControlReport) -> str:
         return f"{what.capitalize()} {claim}: {figure}."
     if high is not None and high < 0:
         return f"{what.capitalize()} does harm here: {figure}."
-    least = f"{100 * found.mdd:.1f}"
-    return f"No measurable effect of {what}: {figure}; less than {least} would usually not show."
+    if low is None or high is None or found.mdd is None:
+        return f"Not known: {figure}, {found.difference.note or 'without an interval'}."
+    return f"No measurable effect of {what}: {figure}; less than {100 * found.mdd:.1f} would usually not show."
 
 
 def nothing_gained(report: RunReport, main: Comparison | None) -> str:
     """What to say where the interval of mixed − seeds holds 0, or ""."""
     if main is None or main.difference.low is None or main.difference.high is None or main.difference.low > 0:
         return ""
+    least = "" if main.mdd is None else f"; a gain below {100 * main.mdd:.1f} points would usually not show"
     if main.difference.high < 0:
         return "The synthetic rows did harm. Do not train on them; look at the filters and at the samples first."
     seeds = next((size for role, size in report.data.sizes.items() if role.value == "seeds"), 0)
     said = (
-        f"On these {main.difference.n:,} items the synthetic rows bought nothing that could be told from chance; a "
-        f"gain below {100 * main.mdd:.1f} points would usually not show."
+        f"On these {main.difference.n:,} items the synthetic rows bought nothing that could be told from chance{least}."
     )
     if seeds >= MANY_SEEDS:
         said += (

@@ -358,8 +358,9 @@ DevReport = NewType("DevReport", EvalReport)
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two arms on the same items. `difference` = score(a) − score(b); `mdd` is the smallest difference that this
-    many items would show with 80 % power (2.80·√(d/n), d = `discordant` share).
+    """Two arms on the same items. `difference` = score(a) − score(b); `mdd` is the smallest difference that such items
+    would show with 80 % power: for accuracy 2.80·√(d/n), d = `discordant` share, for another score 2.80 standard errors
+    by the interval, None without one. `p_value` is exact McNemar's for accuracy, else a paired permutation test's.
 
     `p_holm` is the p-value adjusted for the number of claims of the report (Holm 1979); None where the comparison is
     no claim but shown beside them.
@@ -371,7 +372,7 @@ class Comparison:
     difference: Estimate
     p_value: float
     discordant: float
-    mdd: float
+    mdd: float | None
     p_holm: float | None = None
 
 

@@ -25,7 +25,7 @@ from harness.records import Comparison, Decision, Estimate, Verdict
 from harness.redact import redacted
 from harness.reports import FunnelRow, RunReport, Sample
 from harness.roundwords import effects, gains, least_gain, prompt_diffs
-from harness.scorewords import has_answers, named_scores, score_name
+from harness.scorewords import has_answers, named_scores, p_source, score_name
 from harness.store import write_json
 
 ARMS = {
@@ -130,6 +130,7 @@ def render(report: RunReport, pictures: Mapping[str, bytes], ablation: Ablation 
             gaps={name: (*text, getattr(report.gap, name)) for name, text in GAPS.items()},
             pictures=inline(pictures, PICTURES),
             metric_name=partial(score_name, answers=has_answers(report)),
+            p_source=p_source,
             funnel_totals=funnel_totals,
             drop_reasons=drop_reasons,
             covered=covered,

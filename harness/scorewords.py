@@ -25,6 +25,15 @@ def score_name(metric: str, *, answers: bool = False) -> str:
     return (ANSWER_NAMES if answers else NAMES).get(metric, metric)
 
 
+def p_source(metric: str) -> str:
+    """Whose p stands beside a paired difference in this score on one set of items, as `p is …` goes on.
+
+    >>> p_source("accuracy"), p_source("macro_f1")
+    ("exact McNemar's", "a paired permutation test's")
+    """
+    return "exact McNemar's" if metric == "accuracy" else "a paired permutation test's"
+
+
 def has_answers(report: RunReport) -> bool:
     """Whether the run's task is to answer in text."""
     task = report.spec.get("task")

@@ -104,9 +104,10 @@ def _gain_words(gain: Comparison, least: float) -> str:
     value = f"{100 * (found.value or 0.0):+.1f}"
     ends = "" if found.low is None or found.high is None else f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
     verdict = "counts as better" if (found.value or 0.0) > least else "does not count as better"
+    usual = "" if gain.mdd is None else f"; so many items usually show {100 * gain.mdd:.1f}"
     return (
         f"{gain.a.capitalize()} − {gain.b} on the same {found.n:,} dev items: {value} points{ends}, which {verdict} "
-        f"(more than {100 * least:+.1f} is asked for; so many items usually show {100 * gain.mdd:.1f})."
+        f"(more than {100 * least:+.1f} is asked for{usual})."
     ).replace("-", "−")
 
 

@@ -7,7 +7,7 @@ import pytest
 from suite_cases import finish_suite, make_suite
 
 from eval.claims import pooled_p_value
-from eval.intervals import mcnemar_exact, paired_shares
+from eval.intervals import detectable_by_interval, mcnemar_exact, paired_shares
 from harness.comparedetail import _slices  # pyright: ignore[reportPrivateUsage]
 from harness.comparewords import compare_lines, compare_tables, headline, line_verdict, verdict_word
 from harness.comparison import Comparison, check_same_items, compare_suite
@@ -42,7 +42,7 @@ def test_variants_are_ranked_and_paired_with_the_base(store: Store, tmp_path: Pa
     assert difference.difference.items.value == pytest.approx(0.205)
     assert difference.difference.items.n == 200
     # Right on the first k items: exactly the 20 (21) items between are discordant, all for the variant.
-    assert difference.mcnemar == pytest.approx((2 * 0.5**20, 2 * 0.5**21))
+    assert difference.p_by_seed == pytest.approx((2 * 0.5**20, 2 * 0.5**21))
 
 
 def test_the_noise_of_seeds_is_in_the_total_and_not_in_the_items(store: Store, tmp_path: Path) -> None:
@@ -69,7 +69,20 @@ def test_one_seed_is_judged_by_mcnemar_and_agresti_min(store: Store, tmp_path: P
     expected = mcnemar_exact([True] * 80 + [False] * 20, [True] * 70 + [False] * 30)  # type: ignore[arg-type]
     assert one.p_value == one.p_holm == expected
     assert one.detectable == pytest.approx(2.80 * (0.1 / 100) ** 0.5)
-    assert "one seed" in " ".join(compare_lines(found))
+    assert "one seed: p is exact McNemar's, adjusted" in " ".join(compare_lines(found))
+
+
+def test_one_seed_in_another_score_has_the_p_of_that_score(store: Store, tmp_path: Path) -> None:
+    suite, finished = make_suite({"base": {0: 70}, "better": {0: 80}}, tmp_path, (0,)), finish_suite(store, RIGHT)
+    spec = suite.base.specs[0]
+    spec = spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update={"metric": "macro_f1"})})
+    suite = replace(suite, variants=(replace(suite.base, specs={0: spec}), *suite.variants[1:]))
+    finished = {name: {0: finished[name][0]} for name in ("base", "better")}
+    found = compare_suite(suite, finished, {}, store)
+    one = next(line.against for line in found.lines if line.against is not None)
+    assert one.p_value == one.p_by_seed[0] == 1 / 401
+    assert one.detectable == detectable_by_interval(one.difference.items)
+    assert "one seed: p is a paired permutation test's, adjusted" in " ".join(compare_lines(found))
 
 
 def test_p_values_are_adjusted_for_the_number_of_variants(store: Store, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ def test_a_control_is_put_into_words_whichever_way_it_falls(one: ControlReport, 
 def test_a_difference_without_a_number_is_not_known() -> None:
     none = replace(make_comparison("closed", "static", 0.0), difference=Estimate(None, None, None, 0, "none", "why"))
     assert control_verdict(make_side("static", none)).startswith("Not known")
+    few = Estimate(0.1, None, None, 9, "none", "insufficient: 9 items; an interval needs at least 10")
+    found = replace(none, difference=few, mdd=None)
+    assert control_verdict(make_side("static", found)) == f"Not known: closed − static +10.0 points, {few.note}."
 
 
 def test_the_terminal_has_a_line_per_control_and_none_for_the_loop() -> None:

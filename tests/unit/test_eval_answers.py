@@ -185,6 +185,19 @@ def test_the_interval_of_a_difference_in_token_f1_covers_the_truth() -> None:
     assert 0.90 <= hit / 200 <= 0.985
 
 
+def test_the_p_of_token_f1_sees_what_exact_matches_cannot() -> None:
+    """No answer is exactly right, so McNemar's p is 1; one arm has a word more of every second gold answer."""
+    gold = ["red green blue"] * 40
+    better, worse = ["red green x", "red x x"] * 20, ["red x x"] * 40
+    arms = said(better), said(worse)
+    assert compare("a", "b", asked(gold), *arms, "accuracy", 400, 0).p_value == 1.0
+    found = compare("a", "b", asked(gold), *arms, "token_f1", 400, 0)
+    assert found.p_value == 1 / 401
+    assert found.difference.low is not None
+    assert found.difference.high is not None
+    assert found.mdd == pytest.approx(2.8 * (found.difference.high - found.difference.low) / (2 * 1.96), rel=1e-3)
+
+
 def test_no_items_is_insufficient_and_no_crash() -> None:
     report = evaluate("mixed", Role.DEV, "h", "m", [], [], KINDS, 300, 0)
     assert report.answers == {}

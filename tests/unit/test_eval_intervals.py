@@ -19,12 +19,14 @@ from eval.intervals import (
     LEVEL,
     benjamini_hochberg,
     bootstrap,
+    detectable_by_interval,
     holm,
     independent_shares,
     mcnemar_exact,
     minimum_detectable_difference,
     non_inferior,
     paired_bootstrap,
+    paired_permutation,
     paired_shares,
     wilson,
     with_seed_noise,
@@ -131,6 +133,44 @@ def test_mcnemar_needs_the_same_items() -> None:
     assert mcnemar_exact(np.array([], dtype=bool), np.array([], dtype=bool)) == 1.0
     with pytest.raises(ValueError, match="must have answered the same items"):
         mcnemar_exact(np.array([True]), np.array([True, False]))
+
+
+def apart(sums: np.ndarray) -> np.ndarray:
+    """Rows are (1, a, b)."""
+    return (sums[..., 1] - sums[..., 2]) / sums[..., 0]
+
+
+def permuted(a: np.ndarray, b: np.ndarray, draws: int, seed: int = 0) -> float:
+    ones = np.ones(len(a))
+    return paired_permutation(apart, np.stack([ones, a, b], 1), np.stack([ones, b, a], 1), draws=draws, seed=seed)
+
+
+def test_the_paired_permutation_test_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for shift in (0.0, 0.05, 0.1):
+        a, b = rng.random(10) + shift, rng.random(10)
+        theirs = scipy.stats.permutation_test((a, b), lambda x, y: np.mean(x - y), permutation_type="samples")
+        assert permuted(a, b, 40_000) == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+def test_the_paired_permutation_test_of_rights_is_mcnemars() -> None:
+    a, b = np.array([True] * 15 + [False] * 5 + [True] * 80), np.array([False] * 15 + [True] * 5 + [True] * 80)
+    assert permuted(a.astype(float), b.astype(float), 40_000) == pytest.approx(mcnemar_exact(a, b), abs=0.004)
+
+
+def test_a_permutation_p_is_never_0_and_1_where_nothing_can_change() -> None:
+    a = np.ones(40)
+    assert permuted(a, 0 * a, 500) == 1 / 501
+    assert permuted(a, a, 500) == permuted(a[:0], a[:0], 500) == 1.0
+    # Every draw is as far from 0 as what was observed, give or take rounding.
+    assert permuted(np.array([0.1]), np.array([0.7]), 500) == 1.0
+
+
+def test_what_an_interval_could_have_detected() -> None:
+    half = 1.96 * 0.02
+    assert detectable_by_interval(Estimate(0.1, 0.1 - half, 0.1 + half, 300, "x")) == pytest.approx(0.056, abs=1e-5)
+    assert detectable_by_interval(Estimate(0.0, -0.9, 0.9, 10, "x")) == 1.0
+    assert detectable_by_interval(Estimate(0.1, None, None, 9, "none")) is None
 
 
 @pytest.mark.parametrize(("n", "points"), [(200, 0.063), (500, 0.040), (1000, 0.028)])

@@ -120,6 +120,37 @@ def test_a_comparison_is_paired_and_carries_what_it_could_have_seen() -> None:
     assert ours.p_value == pytest.approx(2 * binom.cdf(20, 60, 0.5))
 
 
+def test_p_and_the_detectable_difference_are_about_the_metric_compared() -> None:
+    """Each arm has 12 items right that the other has wrong, but one arm's are all those with the rare label."""
+    examples = items(["ABBR"] * 12 + ["HUM", "LOC"] * 194)
+    a, b = [True] * 12 + [False] * 12 + [True] * 376, [False] * 12 + [True] * 12 + [True] * 376
+    arms = right_or_not(examples, a), right_or_not(examples, b)
+    accuracy = compare("a", "b", examples, *arms, "accuracy", 1000, 0)
+    macro = compare("a", "b", examples, *arms, "macro_f1", 1000, 0)
+    assert (accuracy.difference.value, accuracy.p_value) == (0.0, 1.0)
+    assert macro.difference.low > 0.2
+    assert macro.p_value < 0.01
+    assert macro.mdd == pytest.approx(2.8 * (macro.difference.high - macro.difference.low) / (2 * 1.96), rel=1e-3)
+    assert macro.discordant == accuracy.discordant == 24 / 400
+
+
+def test_the_p_of_macro_f1_is_that_of_arms_swapped_item_by_item() -> None:
+    examples, (a, b) = simulated(np.random.default_rng(5), 150, [0.85, 0.78])
+    gold = [one.label for one in examples]
+    said = np.array([[one.label for one in arm] for arm in (a, b)])
+    rng, draws = np.random.default_rng(1), 300
+
+    def apart(arms: np.ndarray) -> float:
+        first, second = (f1_score(gold, arm, average="macro") for arm in arms)
+        return abs(first - second)
+
+    swaps = rng.random((draws, len(gold))) < 0.5
+    reached = sum(apart(np.where(swap, said, said[::-1])) >= apart(said) - 1e-12 for swap in swaps)
+    ours = compare("a", "b", examples, a, b, "macro_f1", 2000, 0)
+    assert 0.02 < ours.p_value < 0.5
+    assert ours.p_value == pytest.approx(reached / draws, abs=0.08)
+
+
 def test_swapping_the_arms_flips_the_macro_f1_difference() -> None:
     examples, (a, b) = simulated(np.random.default_rng(2), 2000, [0.85, 0.75])
     one = compare("a", "b", examples, a, b, "macro_f1", 2000, 0).difference
@@ -152,13 +183,14 @@ def test_the_same_predictions_differ_by_zero_with_an_interval(metric: str) -> No
 def test_a_comparison_without_items_is_insufficient(metric: str) -> None:
     ours = compare("a", "b", [], [], [], metric, 300, 0)
     assert ours.difference.note == "insufficient: no items"
-    assert (ours.p_value, ours.discordant, ours.mdd) == (1.0, 0.0, 1.0)
+    assert (ours.p_value, ours.discordant, ours.mdd) == (1.0, 0.0, 1.0 if metric == "accuracy" else None)
 
 
 def test_a_macro_f1_difference_on_nine_items_has_no_interval() -> None:
     examples = items(["HUM", "LOC", "NUM"] * 3)
     a, b = right_or_not(examples, [True] * 9), right_or_not(examples, [True, False] * 4 + [True])
-    assert compare("a", "b", examples, a, b, "macro_f1", 300, 0).difference.low is None
+    few = compare("a", "b", examples, a, b, "macro_f1", 300, 0)
+    assert (few.difference.low, few.mdd) == (None, None)
     assert compare("a", "b", examples, a, b, "accuracy", 300, 0).difference == paired_shares(4, 0, 9)
 
 

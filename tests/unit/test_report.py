@@ -480,6 +480,16 @@ def test_controls_on_dev_say_that_dev_flatters_and_lack_what_is_not_known() -> N
     assert "static. Not known: there is no comparison of closed with static." in text
 
 
+@pytest.mark.parametrize(
+    ("metric", "source"), [("accuracy", "exact McNemar's"), ("macro_f1", "a paired permutation test's")]
+)
+def test_the_page_says_whose_p_it_shows(metric: str, source: str) -> None:
+    one, gain = (replace(make_comparison(*arms, 0.07), metric=metric) for arms in (("mixed", "seeds"), ("b", "a")))
+    text = render(make_run_report(comparisons=(one,), rounds=(make_round(1), make_round(2, gain=gain)))).text
+    assert f"p is {source}. No row is a claim" in text
+    assert f"not claims; p is {source}." in text
+
+
 def test_a_run_without_claims_or_gains_says_so() -> None:
     text = render(make_run_report(comparisons=(make_comparison("mixed", "seeds", 0.07),), rounds=(make_round(1),))).text
     assert "No row is a claim of this report." in text

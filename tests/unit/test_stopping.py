@@ -7,7 +7,7 @@ from factories import make_comparison, make_eval, make_gap, make_round, make_spe
 from eval.collapse import Verdict
 from harness.bench import Harvest, Wave
 from harness.generate.matrix import make_cell
-from harness.records import Cost, Quota, Role
+from harness.records import Cost, Estimate, Quota, Role
 from harness.scoring import Scored
 from harness.spec import Spec
 from harness.stopping import Round, best_round, evidence_of, judged, stop_reason
@@ -84,6 +84,15 @@ def test_the_evidence_names_gain_interval_and_what_was_asked_for() -> None:
     )
     assert "does not count as better" in evidence_of([done[0], round_(2, 0.7, -0.02)], 0, of, Cost())[0]
     assert evidence_of(done[:1], 0, spec(), Cost()) == ("Rounds: 1 of at most 9; the best so far is round 1.",)
+
+
+def test_a_gain_without_an_interval_says_nothing_of_what_would_show() -> None:
+    last = round_(2, 0.72, 0.02)
+    gain = replace(make_comparison("round 2", "round 1", 0.02), difference=Estimate(0.02, None, None, 9, "none"))
+    last = replace(last, report=replace(last.report, gain=replace(gain, mdd=None)))
+    assert evidence_of([round_(1, 0.7), last], 1, spec(), Cost())[0] == (
+        "Round 2 − round 1 on the same 9 dev items: +2.0 points, which counts as better (more than +1.0 is asked for)."
+    )
 
 
 def test_what_a_round_drew_and_which_counts() -> None:
