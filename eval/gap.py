@@ -68,7 +68,8 @@ def transfer_gap(
     """Score on held-out synthetic items − score on real items, one model, two independent sets of items.
 
     A large one means that the model learnt the synthetic rows' own dialect. The two sets may hold the labels in
-    different shares, which moves accuracy too; macro-F1 is less sensitive to that. `n` is the smaller set.
+    different shares, which moves accuracy too; macro-F1 is less sensitive to that, over the labels that both sets have
+    (a note names the others). `n` is the smaller set.
     """
     if on_real is None:
         return _missing("no model was trained on synthetic rows alone (arm 'synthetic')")
@@ -77,7 +78,14 @@ def transfer_gap(
             "no synthetic rows were held back from training, so there is nothing to compare real items with"
         )
     return independent_difference(
-        metric, synthetic_examples, on_synthetic, real_examples, on_real, resamples=resamples, seed=seed
+        metric,
+        synthetic_examples,
+        on_synthetic,
+        real_examples,
+        on_real,
+        resamples=resamples,
+        seed=seed,
+        common_labels=True,
     )
 
 

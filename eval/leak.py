@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.intervals import MIN_ITEMS, Z, independent_shares, insufficient
-from eval.outcomes import FloatArray, Metric, rights
+from eval.intervals import MIN_ITEMS, Z, insufficient
+from eval.outcomes import FloatArray, Metric
 from eval.score import independent_difference
 from eval.vectors import unit_rows
 from harness.records import Estimate, Example, LeakCheck, Prediction
@@ -35,9 +35,6 @@ def dev_test_difference(
     names the others). Rounds are chosen on dev, so a small positive difference is to be expected; a lower end above
     0 means that dev flatters. Raises ValueError as `eval.outcomes.align` does, and for an unknown metric.
     """
-    if metric == "accuracy":
-        dev, test = rights(dev_examples, on_dev), rights(test_examples, on_test)
-        return independent_shares(int(dev.sum()), len(dev), int(test.sum()), len(test))
     return independent_difference(
         metric, dev_examples, on_dev, test_examples, on_test, resamples=resamples, seed=seed, common_labels=True
     )

@@ -234,11 +234,17 @@ def independent_difference(
     seed: int,
     common_labels: bool = False,
 ) -> Estimate:
-    """Score on one set of items − score on another, independent one, with the BCa bootstrap of both.
+    """Score on one set of items − score on another, independent one.
 
-    With `common_labels` macro-F1 averages over the labels that both sets have, and a note names the others. `n` is the
-    smaller set. Raises ValueError as `eval.outcomes.align` does, and for an unknown metric.
+    Newcombe's interval for accuracy: a bootstrap takes a small set that is all right for one that cannot err. The BCa
+    bootstrap of both sets for the other scores. With `common_labels` macro-F1 averages over the labels that both sets
+    have, and a note names the others. `n` is the smaller set. Raises ValueError as `eval.outcomes.align` does, and for
+    an unknown metric.
     """
+    right_a, right_b = rights(examples_a, preds_a), rights(examples_b, preds_b)
+    shares = independent_shares(int(right_a.sum()), len(right_a), int(right_b.sum()), len(right_b))
+    if metric == "accuracy":
+        return shares
     labels_a, labels_b = ({example.label for example in examples} for examples in (examples_a, examples_b))
     kept = [labels_a & labels_b] * 2 if common_labels else [labels_a, labels_b]
     a, b = item_counts(metric, examples_a, [preds_a], kept[0]), item_counts(metric, examples_b, [preds_b], kept[1])
@@ -247,9 +253,7 @@ def independent_difference(
     def difference(sums: FloatArray) -> FloatArray:
         return a.scores(sums[..., :width])[..., 0] - b.scores(sums[..., width:])[..., 0]
 
-    right_a, right_b = rights(examples_a, preds_a), rights(examples_b, preds_b)
-    stand_in = independent_shares(int(right_a.sum()), len(right_a), int(right_b.sum()), len(right_b))
-    estimate = bootstrap(difference, [a.rows, b.rows], resamples=resamples, seed=seed, stand_in=stand_in)
+    estimate = bootstrap(difference, [a.rows, b.rows], resamples=resamples, seed=seed, stand_in=shares)
     apart = sorted(labels_a ^ labels_b) if common_labels and metric == "macro_f1" and labels_a and labels_b else []
     return _noted(estimate, f"mean over the labels on both sides; one side lacks {', '.join(apart)}" if apart else "")
 

@@ -18,7 +18,7 @@ from harness.store import Artefact, digest, read_json, write_json
 from harness.train.students import Students, read_predictions, write_predictions
 from harness.train.writers import Writers
 
-VERSION = 4
+VERSION = 5
 REFERENCE = "seeds"
 """The arm that every other one is compared with."""
 NEEDED_ARMS = (REFERENCE, "mixed")
