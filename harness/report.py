@@ -15,7 +15,7 @@ from eval.slices import AND
 from harness.ablationreport import Ablation
 from harness.ablationwords import ablation_figure, ablation_lines, ablation_table
 from harness.collapsewords import check_lines, check_tables
-from harness.controlwords import control_lines, control_verdict, nothing_gained
+from harness.controlwords import control_lines, control_verdict, could_be_chance, nothing_gained
 from harness.coverage import coverage_lines, coverage_of, difficulty_by_cell
 from harness.figures import all_figures, before_and_after, funnel_totals, last_funnel, paired_slices
 from harness.judgewords import gate_facts, gate_words, judge_lines, judge_verdict
@@ -122,6 +122,7 @@ def render(report: RunReport, pictures: Mapping[str, bytes], ablation: Ablation 
             r=report,
             headline=unbroken(headline(report)),
             verdict=verdict(main),
+            doubt=could_be_chance(main) if main else "",
             main=main,
             metric=main_metric(report),
             scores=named_scores,

@@ -7,16 +7,31 @@ from harness.controlwords import control_lines, control_verdict, nothing_gained
 from harness.records import Estimate, Role
 from harness.reports import ControlReport
 
+ADJUSTED = "adjusted for the number of claims it could be chance"
+P_ABOVE = "the interval leaves out 0, but with a p of .062 it could be chance"
 
-def side(name: str, difference: float, half: float = 0.021, p_holm: float | None = 0.01) -> ControlReport:
-    return make_side(name, replace(make_comparison("closed", name, difference, half), p_holm=p_holm))
+
+def side(
+    name: str, difference: float, half: float = 0.021, p_holm: float | None = 0.01, p: float = 0.0025
+) -> ControlReport:
+    return make_side(name, replace(make_comparison("closed", name, difference, half), p_value=p, p_holm=p_holm))
 
 
 @pytest.mark.parametrize(
     ("one", "says"),
     [
         (side("static", 0.05), "Feedback helps: closed − static +5.0 points [+2.9, +7.1]."),
-        (side("raw", 0.05, p_holm=0.2), "Filtering may help; adjusted for the number of claims it could be chance"),
+        (
+            side("static", 0.025, 0.024, 0.164, 0.041),
+            f"Feedback may help; {ADJUSTED}: closed − static +2.5 points [+0.1, +4.9].",
+        ),
+        (
+            side("static", -0.025, 0.024, 0.164, 0.041),
+            f"Feedback may do harm here; {ADJUSTED}: closed − static −2.5 points [−4.9, −0.1].",
+        ),
+        (side("raw", 0.025, 0.024, 0.062, 0.062), f"Filtering may help; {P_ABOVE}: closed − raw +2.5 points"),
+        (side("raw", -0.025, 0.024, 0.062, 0.062), f"Filtering may do harm here; {P_ABOVE}: closed − raw −2.5 points"),
+        (side("raw", 0.025, 0.024, 0.248, 0.062), f"Filtering may help; {P_ABOVE}: closed − raw +2.5 points"),
         (side("naive", -0.05), "Steering by matrix and feedback does harm here: closed − naive −5.0 points"),
         (side("shuffled", 0.01), "No measurable effect of the content of the feedback: closed − shuffled +1.0 points"),
         (make_side("static", None), "Not known: there is no comparison of closed with static."),
@@ -48,6 +63,21 @@ def test_no_gain_is_said_plainly(difference: float, says: str) -> None:
     assert says in nothing_gained(make_run_report(), main)
     assert bool(nothing_gained(make_run_report(), main)) == bool(says)
     assert nothing_gained(make_run_report(), None) == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "p_holm", "doubt"), [(0.041, 0.164, ADJUSTED), (0.062, 0.062, P_ABOVE), (0.062, None, P_ABOVE)]
+)
+def test_neither_gain_nor_harm_of_the_rows_is_said_for_sure_where_it_could_be_chance(
+    p: float, p_holm: float | None, doubt: str
+) -> None:
+    better, worse = (
+        replace(make_comparison("mixed", "seeds", value, 0.024), p_value=p, p_holm=p_holm) for value in (0.025, -0.025)
+    )
+    assert nothing_gained(make_run_report(), better) == f"The synthetic rows may have helped; {doubt}."
+    assert nothing_gained(make_run_report(), worse) == (
+        f"The synthetic rows may have done harm; {doubt}. Look at filters and samples before you train on them."
+    )
 
 
 def test_with_many_seeds_no_gain_is_what_to_expect() -> None:

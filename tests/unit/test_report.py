@@ -506,6 +506,13 @@ def test_nothing_gained_is_said_on_the_page_and_in_the_terminal(difference: floa
     assert lines[0] == headline(report)
 
 
+@pytest.mark.parametrize(("sign", "sure", "unsure"), [(1, "helped", "have helped"), (-1, "did harm", "have done harm")])
+def test_the_page_is_headed_by_what_the_adjusted_p_allows(sign: int, sure: str, unsure: str) -> None:
+    for p_holm, says in ((0.0012, sure), (0.2, f"may {unsure}")):
+        main = replace(make_comparison("mixed", "seeds", 0.07 * sign), p_holm=p_holm)
+        assert f"Adding the synthetic data {says}" in render(make_run_report(comparisons=(main,))).text
+
+
 def test_prompts_and_steering_with_markup_are_escaped() -> None:
     evil = "</pre><script>alert(1)</script>"
     plan = replace(make_round(2).plan, surplus={evil: 1.5}, channel={"BETA": {evil: 0.2}})
