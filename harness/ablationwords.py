@@ -62,10 +62,11 @@ def verdict(one: FilterAblation) -> str:
 
 
 def _claim(difference: Estimate, adjusted: float | None) -> str:
+    sure = adjusted is not None and adjusted <= 0.05
     if difference.low is not None and difference.low > 0:
-        return "Earned its place" if adjusted is not None and adjusted <= 0.05 else "May have earned its place"
+        return "Earned its place" if sure else "May have earned its place"
     if difference.high is not None and difference.high < 0:
-        return "Did harm here"
+        return "Did harm here" if sure else "May have done harm here"
     return "No measurable effect"
 
 

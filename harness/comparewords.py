@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.comparison import AgainstBase, Comparison, Line
 from harness.forecast import Table
-from harness.pages import duration, money, percent
+from harness.pages import duration, money, p_value, percent
 from harness.pooledwords import p_words, points_of, span_of
 from harness.records import Cost, Estimate, Role
 from harness.scorewords import p_source, score_name
@@ -96,11 +96,17 @@ def line_verdict(line: Line) -> str:
     figure = f"{points_of(shown.value)} points [{points_of(shown.low)}, {points_of(shown.high)}]"
     if shown.low > 0 or shown.high < 0:
         which = "better" if shown.low > 0 else "worse"
-        sure = one.p_holm is not None and one.p_holm <= 0.05
-        doubt = "" if sure else ", though adjusted for the number of variants it could be chance"
-        return f"{line.variant}: {which} than the base{doubt}: {figure}."
+        return f"{line.variant}: {which} than the base{_doubt(one)}: {figure}."
     least = "" if one.detectable is None else f"; less than {100 * one.detectable:.1f} would usually not show"
     return f"{line.variant}: no measurable difference to the base: {figure}{least}."
+
+
+def _doubt(one: AgainstBase) -> str:
+    """Why the difference may be chance although its interval leaves out 0: test and interval are two approximations."""
+    if one.p_value is not None and one.p_value > 0.05:
+        return f", though with a p of {p_value(one.p_value)} it could be chance"
+    sure = one.p_holm is not None and one.p_holm <= 0.05
+    return "" if sure else ", though adjusted for the number of variants it could be chance"
 
 
 def verdict_word(line: Line) -> str:

@@ -28,6 +28,7 @@ FOUND = Ablation(
         ablated("difficulty", worth(0.02, 0.001, 0.04, 0.2)),
         ablated("duplicates", worth(0.01, -0.02, 0.04, 0.9), dropped=5),
         ablated("judge", worth(-0.04, -0.07, -0.01, 0.03), "7 rows were not graded", calls=120),
+        ablated("quota", worth(-0.02, -0.04, -0.001, 0.2)),
     ),
 )
 
@@ -39,6 +40,7 @@ def test_each_verdict_follows_the_interval_and_the_adjusted_p() -> None:
     assert said["difficulty"].startswith("May have earned its place")
     assert said["duplicates"].startswith("No measurable effect")
     assert said["judge"].startswith("Did harm here")
+    assert said["quota"].startswith("May have done harm here")
     assert said["judge"].endswith("(7 rows were not graded).")
 
 

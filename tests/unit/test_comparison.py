@@ -116,6 +116,10 @@ def test_a_small_p_whose_interval_spans_nothing_is_no_verdict(store: Store, tmp_
     assert verdict_word(line) == "better"
     assert line.against is not None
     difference = line.against.difference
+    doubted = replace(line, against=replace(line.against, p_value=0.06, p_holm=0.06))
+    assert "better than the base, though with a p of .060 it could be chance: " in line_verdict(doubted)
+    adjusted = replace(line, against=replace(line.against, p_value=0.03, p_holm=0.06))
+    assert "adjusted for the number of variants it could be chance: " in line_verdict(adjusted)
     spans = replace(difference, items=replace(difference.items, low=-0.01))
     assert verdict_word(replace(line, against=replace(line.against, difference=spans))) == "unclear"
 
