@@ -164,7 +164,7 @@ class Explain:
     def nothing_works(self, fault: Fault, calls: int) -> EndpointError:
         return EndpointError(
             f"the first {calls} calls to {self.place} all failed, the last with {fault.message}. If a setting is "
-            "refused, change it in the spec (`generate.sampling.min_p: null` for endpoints that do not know it); then "
+            "refused, change it in the spec (`generate.samples_per_call: 1` for endpoints that do not know `n`); then "
             "run the same command again."
         )
 
