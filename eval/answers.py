@@ -2,7 +2,7 @@
 
 All of them compare *tokens*: words without case, accents' encoding, punctuation and English articles (Rajpurkar et al.
 2016, arXiv 1606.05250, evaluate by such a form). Answers that were cut from tokenised text ("Earth ' s", "1 , 500")
-then count as the same as the plain ones.
+then count as the same as the plain ones. A minus right before a number stays: "-5" is not "5".
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.marks import MARKS, SELECTORS, with_marks
+
 AnswerMetric = Literal["token_f1", "rouge_l", "json_fields"]
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"(?:(?<![\w-])-\.?(?=\d))?" + with_marks(r"\w"))
+_UNSEEN = re.compile(rf"[\u200d{SELECTORS}]|\u200c(?<=[{MARKS}]\u200c)")
+"""Of Indic words with and without a joiner, and of pictures with and without a selector, either is the same."""
+_MINUS = str.maketrans(dict.fromkeys("\u2010\u2013\u2212", "-"))
 ARTICLES = frozenset(("a", "an", "the"))
 MOST_LEVELS = 64
 """Of a JSON answer. What is nested deeper is no answer, and would be more than what reads it can follow."""
@@ -30,9 +35,15 @@ def tokens(text: str) -> list[str]:
     >>> tokens("The Earth ' s crust"), tokens("the"), tokens("?!")
     (['earth', 's', 'crust'], ['the'], ['?!'])
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = text.casefold() if text.isascii() else _plain(text)
     words = WORD.findall(plain)
     return [word for word in words if word not in ARTICLES] or words or plain.split()
+
+
+def _plain(text: str) -> str:
+    # Case folding takes some letters apart, hence the second time.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _UNSEEN.sub("", folded).translate(_MINUS)
 
 
 def same(gold: str, said: str) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.intervals import independent_shares, insufficient, wilson
+from eval.marks import with_marks
 from eval.outcomes import BoolArray, FloatArray, IntArray
 from harness.records import Estimate
 
@@ -44,7 +45,8 @@ FEWEST = 5
 PERMUTATIONS = 999
 OPENINGS = (1, 2, 3)
 """Words of the openings that are counted."""
-_TOKEN = re.compile(r"n't\b|'(?:s|d|ll|m|re|ve)\b|[^\W_]+(?:'[^\W_]+)*|[^\w\s]|_")
+_WORD = with_marks(r"[^\W_]")
+_TOKEN = re.compile(rf"n't\b|'(?:s|d|ll|m|re|ve)\b|{_WORD}(?:'{_WORD})*|[^\w\s]|_")
 _PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 
 

@@ -1,8 +1,9 @@
 """How varied texts are as words, and in which script and language they are: figures that explain, and never alarm.
 
 All of them depend on the number of texts and on their length (distinct-2 of one source falls as more of it is read),
-so compare them on sets that `token_matched` has cut. Words are runs of letters and digits, in small letters; Chinese
-characters and kana count one by one, since nothing sets their words apart.
+so compare them on sets that `token_matched` has cut. Words are runs of letters and digits with their marks, in small
+letters; Chinese characters, kana and the letters of Thai, Lao, Burmese and Khmer count one by one, since nothing sets
+their words apart.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-_SINGLE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_SINGLE}]|[^\W_{_SINGLE}]+")
+from eval.marks import MARKS, with_marks
+
+_SINGLE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_SINGLE}][{MARKS}]*|" + with_marks(rf"[^\W_{_SINGLE}]"))
 REPEATED_WORDS = 4
 """Length of the word sequence that `self_repetition` looks for elsewhere."""
 MOSTLY = 0.5

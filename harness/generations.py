@@ -39,7 +39,7 @@ from harness.train.authors import Authors, Written
 from harness.train.causal_base import find_base
 from harness.train.students import Students
 
-VERSION = 1
+VERSION = 2
 STAGE = "collapse"
 REPORT = "report.json"
 QUICK = (

@@ -53,6 +53,8 @@ __all__ = [
 
 STAGE = "split"
 VERSION = 2
+ANSWER_FORM = 2
+"""Version of what `eval.answers` calls the same; only tasks of answers are split by it."""
 INFO, WARNINGS, SLICER, CLUSTERS = "info.json", "warnings.json", "slicer.json", "clusters.json"
 
 
@@ -155,7 +157,8 @@ def _answer_inputs(spec: Spec) -> dict[str, object]:
     rule = spec.task.answer
     if rule is None:
         return {}
-    return {"answer": rule.model_dump(mode="json", exclude={"about", "noun"}), "kinds": list(spec.task.labels)}
+    shape = rule.model_dump(mode="json", exclude={"about", "noun"})
+    return {"answer": shape, "kinds": list(spec.task.labels), "form": ANSWER_FORM}
 
 
 def read_split(artefact: Artefact) -> RealData:

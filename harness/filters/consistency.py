@@ -25,7 +25,7 @@ class ConsistencyFilter:
     """Keep where label and students agree, relabel where they are sure of another, drop the rest."""
 
     name = "consistency"
-    version = 2
+    version = 3
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         if context.votes is not None:

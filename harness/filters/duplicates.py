@@ -33,7 +33,7 @@ EXACT, NEAR, WORDS = "exact duplicate", "near duplicate", "near duplicate in wor
 
 class DuplicateFilter:
     name = "duplicates"
-    version = 3
+    version = 4
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         texts = [*(one.text for one in context.seeds), *(one.candidate.example.text for one in standing)]

@@ -47,6 +47,24 @@ def said(answers: Sequence[str | None]) -> list[Prediction]:
         ("?", "!", False),
         ("", "unknown", False),
         ('{"type": "HUM"}', "HUM", False),
+        ("पिता", "पीता", False),
+        ("की", "का", False),
+        ("ไม่", "ไม้", False),
+        ("পা", "পি", False),
+        ("क\u094d\u200dष", "क\u094dष", True),
+        ("पिता।", "पिता", True),
+        ("क\u094d\u200cष", "क\u094dष", True),
+        ("e\u0301t\u00e9", "\u00c9T\u00c9", True),
+        ("ΐ", "\u03aa\u0301", True),
+        ("Yes ❤\ufe0f", "yes ❤", True),
+        ("-5", "5", False),
+        ("\u22125 °C", "-5 ° c", True),
+        ("(-.5)", ".5", False),
+        ("2020-21", "2020 21", True),
+        ("2020-21", "2020–21", True),
+        ("well-known", "well known", True),
+        ("F-16", "f 16", True),
+        ("a--5", "a 5", True),
         ('{"a": 1, "b": "The X"}', '{"b": "x", "a": 1}', True),
         ('{"a": 1}', '{"a": true}', False),
         ('{"a": 1}', '{"a": 1, "b": 2}', False),
@@ -127,6 +145,8 @@ def test_equal_answers_are_grouped_the_largest_group_first() -> None:
 
 def test_tokens_of_text_in_other_scripts() -> None:
     assert tokens("Чехов, 1860") == ["чехов", "1860"]
+    assert tokens("पिता की बात") == ["पिता", "की", "बात"]
+    assert tokens("from -5 to +5, in 2020-21") == ["from", "-5", "to", "5", "in", "2020", "21"]
 
 
 def test_an_item_with_a_gold_answer_is_right_by_it_and_not_by_its_kind() -> None:

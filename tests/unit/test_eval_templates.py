@@ -43,11 +43,19 @@ def test_content_and_skeleton_share_the_tokens() -> None:
     assert form("Who wrote that very long novel Emma ?") == "who _ that very _ ?"
     assert (skeleton(""), content("?!"), form("")) == ([], [], "")
     assert skeleton("_ x_y") == ["0", "_", "0", "_"]
+    assert content("पिता की बात?") == ["पिता", "की", "बात"]
 
 
 @pytest.mark.parametrize(
     ("text", "count", "expected"),
-    [("What's up?", 1, "what"), ("What 's up ?", 2, "what up"), ("“Yes”", 3, "yes"), ("", 2, ""), ("?", 1, "")],
+    [
+        ("What's up?", 1, "what"),
+        ("What 's up ?", 2, "what up"),
+        ("“Yes”", 3, "yes"),
+        ("", 2, ""),
+        ("?", 1, ""),
+        ("की बात", 1, "की"),
+    ],
 )
 def test_openings(text: str, count: int, expected: str) -> None:
     assert opening(text, count) == expected

@@ -31,6 +31,8 @@ SPEECH = {
 
 def test_words_of_several_scripts() -> None:
     assert words("Don't STOP_me: x2, Straße 東京") == ["don", "t", "stop", "me", "x2", "strasse", "東", "京"]
+    assert words("की और का") == ["की", "और", "का"]
+    assert words("ไม่") == ["ไ", "ม่"]
     assert words("… —") == []
     assert median_words(["one", "one two three"]) == 2.0
     assert median_words([]) is None
