@@ -208,7 +208,7 @@ class AmbiguousCell:
 @dataclass(frozen=True, slots=True)
 class Ambiguity:
     """`doubtful` of `n` candidates are beyond `bar` (see `harness.ambiguity`); the worst items, and the cells that make
-    more of them than all together."""
+    more of them than the others, beyond chance."""
 
     bar: float
     doubtful: int

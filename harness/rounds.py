@@ -34,7 +34,7 @@ from harness.store import Artefact, digest, read_json, write_json, write_lines
 from harness.train.writers import Writers
 from harness.voting import CrossVoters, Voters, cross_vote
 
-SIEVE_VERSION = 5
+SIEVE_VERSION = 6
 DATASET_VERSION = 2
 CANDIDATES, FAILURES, VERDICTS, ACCEPTED = "candidates.jsonl", "failures.jsonl", "verdicts.jsonl", "accepted.jsonl"
 

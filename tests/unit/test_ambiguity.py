@@ -8,7 +8,7 @@ import pytest
 from factories import LABELS, make_run_report
 from filter_cases import candidates, context
 
-from harness.ambiguity import ambiguity_of, entropy
+from harness.ambiguity import _cells, ambiguity_of, entropy
 from harness.filters.base import Labeller, Stamp, Votes
 from harness.frames import ambiguous
 from harness.observe import HIDDEN
@@ -46,12 +46,31 @@ def test_items_are_held_against_what_students_say_of_real_seeds() -> None:
     assert not made.cells
 
 
-def test_a_cell_is_named_only_where_it_is_worse_than_all_together() -> None:
+def test_a_cell_is_named_only_where_it_is_worse_than_the_others() -> None:
     cells = ["good"] * 30 + ["bad"] * 10 + ["few"] * 2
     made = found({*range(2), *range(30, 39), 40, 41}, cells)
     assert [(one.cell, one.doubtful, one.n) for one in made.cells] == [("bad", 9, 10)]
     assert made.cells[0].low > made.doubtful / made.n
     assert not found(set(range(0, 42, 2)), cells).cells
+
+
+@pytest.mark.parametrize(("count", "size"), [(60, 8), (60, 12), (2, 10)])
+def test_cells_that_are_all_alike_are_seldom_named(count: int, size: int) -> None:
+    """12 % of all rows tear the students. At most 5 of 100 runs should name a cell; more than 10 would be no chance."""
+    generator = np.random.default_rng(3)
+    cells = [f"cell {number}" for number in range(count) for _ in range(size)]
+    named = [bool(_cells(cells, generator.random(len(cells)) < 0.12)) for _ in range(100)]
+    assert sum(named) <= 10
+
+
+def test_a_bad_cell_among_many_is_named() -> None:
+    generator = np.random.default_rng(3)
+    cells = [f"cell {number}" for number in range(60) for _ in range(12)]
+    found = [
+        _cells(cells, generator.random(len(cells)) < np.where(np.arange(len(cells)) < 12, 0.7, 0.12)) for _ in range(20)
+    ]
+    assert sum("cell 0" in [one.cell for one in each] for each in found) >= 18
+    assert sum(len(each) for each in found) <= 24
 
 
 def test_answers_are_ambiguous_without_a_majority() -> None:
