@@ -39,6 +39,9 @@ FUNCTION_WORDS = {
     "Turkish": "ve bir bu için ile de da ne çok olarak daha en gibi olan var kadar sonra nasıl hangi kim",
 }
 
+ENGLISH_ALONE = frozenset(("the", "of", "and", "that", "with", "this", "from", "which", "what", "you", "how"))
+"""Those of English that hardly any other language in Latin letters has ("on" is Finnish, "to" Czech, "for" Danish)."""
+
 
 def words(text: str) -> list[str]:
     """
@@ -115,6 +118,17 @@ def language(texts: Sequence[str]) -> str:
     second, best = sorted(shares, key=lambda name: shares[name])[-2:]
     sure = shares[best] >= max(SPOKEN, 2 * shares[second])
     return f"{script}, {best}" if script == "Latin" and sure else script
+
+
+def english_share(texts: Sequence[str]) -> float:
+    """The share of all words that are in `ENGLISH_ALONE`: above .08 of any 20 English questions or sentences of reviews
+    that we drew, next to nothing of other languages. 0 without words.
+
+    >>> english_share(["Who wrote the book ?", "Kuka on kirjoittanut sen ?"])
+    0.125
+    """
+    spoken = [word for text in texts for word in words(text)]
+    return sum(word in ENGLISH_ALONE for word in spoken) / len(spoken) if spoken else 0.0
 
 
 def _sequences(found: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:

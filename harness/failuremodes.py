@@ -41,7 +41,7 @@ from eval.templates import (
     skeleton_concentration,
     top_opening,
 )
-from eval.wording import language, words
+from eval.wording import english_share, language, words
 from harness.bench import Bench
 from harness.contentshift import shift_modes
 from harness.modekinds import KINDS, Kind, judged
@@ -53,7 +53,10 @@ MIN_ROWS = 20
 MIN_WORDS = 3
 """Words of the median text below which there is no template to speak of."""
 READ = ("Latin", "Latin, English")
-"""What `eval.wording.language` says of texts that the English lists may be used on."""
+"""What `eval.wording.language` says of texts that the English lists may be used on, if the real ones are English. Odd
+output of a small generator need not be."""
+ENGLISH = 0.03
+"""The `english_share` from which on real texts are English; .08 is the least of 20 packaged ones, 0 usual elsewhere."""
 
 
 def failure_modes(bench: Bench, accepted: Sequence[Example]) -> tuple[FailureMode, ...]:
@@ -108,7 +111,8 @@ def answer_modes(
 ) -> tuple[FailureMode, ...]:
     """Sycophancy of the answers, where the task is to answer in text."""
     real, ours, theirs = ([replace(one, text=one.answer) for one in side] for side in (anchors, seeds, made))
-    sides = _sides(ours, real, theirs, resamples, seed)
+    asked = [one.text for one in (*anchors, *seeds)]
+    sides = _sides(ours, real, theirs, resamples, seed, asked)
     return _sycophancy(sides, " of answers")
 
 
@@ -118,7 +122,9 @@ def _sides(
     made: Sequence[Example],
     resamples: int,
     seed: int,
+    asked: Sequence[str] = (),
 ) -> _Sides:
+    """`asked` are the real questions, where the texts are answers."""
     here, there = matched([one.label for one in anchors], [one.label for one in made], seed)
     real, synthetic = [anchors[place].text for place in here], [made[place].text for place in there]
     why = ""
@@ -127,9 +133,6 @@ def _sides(
             f"{len(made)} synthetic rows and {len(anchors)} anchors give {len(real)} of the same labels on either "
             f"side; at least {MIN_ROWS} are needed"
         )
-    spoken = [language(side) for side in ([*real, *(one.text for one in seeds)], [one.text for one in made])]
-    others = [one or "no language" for one in spoken if one not in READ]
-    foreign = f"the lists of words are English, the texts read as {others[0]}" if others else ""
     return _Sides(
         tuple(one.text for one in seeds),
         tuple(real),
@@ -139,8 +142,21 @@ def _sides(
         resamples,
         seed,
         why,
-        foreign,
+        _foreign([*real, *(one.text for one in seeds)], [one.text for one in made], asked),
     )
+
+
+def _foreign(real: Sequence[str], made: Sequence[str], asked: Sequence[str]) -> str:
+    """Why lists of English words say nothing of these texts, or ""."""
+    others = [one or "no language" for one in map(language, (real, made)) if one not in READ]
+    if others:
+        return f"the lists of words are English, the texts read as {others[0]}"
+    # Names and numbers hold no function words; what they answer does.
+    short = asked and median(len(words(text)) for text in real) < MIN_WORDS
+    what, share = ("questions", english_share(asked)) if short else ("texts", english_share(real))
+    if share >= ENGLISH:
+        return ""
+    return f"the lists of words are English, and {share:.1%} of the words of the real {what} are words such as “the”"
 
 
 def _sycophancy(sides: _Sides, of: str) -> tuple[FailureMode, ...]:

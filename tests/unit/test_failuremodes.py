@@ -202,6 +202,42 @@ def test_what_cannot_be_told_is_said(real: list[Example], made: list[Example], n
     assert fired([found[name] for name in names]) == set()
 
 
+OTHERS = {
+    "Finnish": "kuka on kirjoittanut kirjan numero {n} ja milloin se on ilmestynyt ?",
+    "Estonian": "kes on kirjutanud raamatu number {n} ja kus on see ilmunud ?",
+    "Czech": "kdo napsal knihu číslo {n} a kdy to vyšlo ?",
+    "Danish": "hvem skrev bog nummer {n}, og hvornår kom den ud for første gang ?",
+    "Romanian": "cine a scris cartea numărul {n} și când a apărut ea la noi ?",
+}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_english_lists_say_nothing_of_languages_that_nobody_named(language: str) -> None:
+    texts = rows([OTHERS[language].format(n=n) for n in range(60)])
+    found = {one.name: one for one in text_modes(texts[:30], texts, texts, resamples=200, seed=0)}
+    for name in ("hedging", "position-taking", "politeness", "label from the template", "repeated skeletons"):
+        assert found[name].fired is None
+        assert "the lists of words are English" in found[name].verdict
+    assert found["length inflation"].fired is False
+
+
+def test_odd_rows_are_read_where_the_real_ones_are_english() -> None:
+    odd = rows([f"xqzt brrf klmp wvvt number{n} vrrk please" for n in range(60)])
+    found = {one.name: one.fired for one in modes((rows(LONG)[:30], rows(LONG), rows(LONG), odd))}
+    assert found["politeness"] is True
+    assert found["hedging"] is False
+
+
+def test_the_language_of_short_answers_is_that_of_their_questions() -> None:
+    names = [f"Jane Austen {n}" for n in range(60)]
+    hedged = rows(LONG, answers=[f"perhaps {one}" for one in names])
+    finnish = [OTHERS["Finnish"].format(n=n) for n in range(60)]
+    for texts, told in ((LONG, True), (finnish, None)):
+        real = rows(texts, answers=["Emma"] * 60)
+        found = answer_modes(real[:30], real, hedged, resamples=200, seed=0)
+        assert {one.name: one.fired for one in found}["hedging of answers"] is told
+
+
 def test_lengths_and_openings_need_no_english() -> None:
     german = [f"wer hat das Buch Nummer {n} in dem Jahr und wie geschrieben ?" for n in range(60)]
     found = {one.name: one.fired for one in modes((rows(german), rows(german), rows(german), rows(german)))}

@@ -8,6 +8,7 @@ from eval.wording import (
     compression_ratio,
     dedup_survival,
     distinct_n,
+    english_share,
     language,
     median_words,
     self_repetition,
@@ -86,5 +87,6 @@ def test_scripts_and_languages(expected: str, text: str) -> None:
 
 def test_questions_are_english_and_no_texts_are_nothing() -> None:
     texts = [str(row["text"]) for row in read_trec().rows[:300]]
+    assert all(english_share(texts[start : start + 20]) > 0.1 for start in range(0, 300, 20))
     assert all(language(texts[start : start + 50]) == "Latin, English" for start in range(0, 300, 50))
     assert language([]) == ""
