@@ -50,8 +50,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A candidate with what became of it. `dropped_by` is a filter or "", `grade` the judge's (1 to 5), `scores` those
-    of `RATERS`, from 0 to 1."""
+    """A candidate with what became of it. `dropped_by` is a filter or "", `grade` the judge's (1 to 5, or a share where
+    it compares pairs), `scores` those of `RATERS`, from 0 to 1."""
 
     shown: Shown
     outcome: Outcome
@@ -138,13 +138,20 @@ def rows_of(report: RunReport, store: Store) -> list[Row]:
     for verdict in verdicts:
         said[verdict.candidate].append(verdict)
     cells = {row.cell: row.values for each in report.rounds for row in each.funnel}
-    rows = [_row(one, said[one.id], accepted.get(one.id), cells) for one in candidates]
+    compares = cast("Mapping[str, Any]", report.spec)["filters"]["judge"].get("pairwise") is not None
+    rows = [_row(one, said[one.id], accepted.get(one.id), cells, compares=compares) for one in candidates]
     return [row for row in rows if row.dropped_by != QuotaFilter.name]
 
 
 def _row(
-    one: Candidate, said: Sequence[Verdict], accepted: Example | None, cells: Mapping[str, Mapping[str, str]]
+    one: Candidate,
+    said: Sequence[Verdict],
+    accepted: Example | None,
+    cells: Mapping[str, Mapping[str, str]],
+    *,
+    compares: bool,
 ) -> Row:
+    """`compares`: the judge's scores are shares of pairs (`filters.judge.pairwise`), not grades from 1 to 5."""
     asked = one.example
     final = accepted or replace(
         asked,
@@ -157,7 +164,7 @@ def _row(
     scores = {verdict.filter: verdict.score for verdict in said if verdict.score is not None}
     grade = scores.get("judge")
     rated = {name: score for name, score in scores.items() if name in RATERS}
-    if grade is not None:
+    if grade is not None and not compares:
         rated["judge"] = (grade - 1) / 4
     values = {name: value for name, value in cells.get(one.cell, {}).items() if name != "label"}
     cell = ", ".join(f"{name}={value}" for name, value in values.items())

@@ -38,13 +38,22 @@ class Made:
 
 
 def make_made(
-    store: Store, rows: int = 300, *, graded: bool = False, answers: bool = False, text: str = "", beyond: int = 0
+    store: Store,
+    rows: int = 300,
+    *,
+    graded: bool = False,
+    pairwise: bool = False,
+    answers: bool = False,
+    text: str = "",
+    beyond: int = 0,
 ) -> Made:
     """Of ten candidates six are kept, one is relabelled, one goes for its label, one as a duplicate, one is graded too
-    low (or kept, where the judge is not trusted). `text` is put into every text. The quota leaves out the last
-    `beyond` that came so far."""
+    low (or kept, where the judge is not trusted); `pairwise`: the judge's scores are shares. `text` is put into every
+    text. The quota leaves out the last `beyond` that came so far."""
     generator = random.Random(rows)
-    report = make_run_report(**({"spec": make_spec(task=ANSWERS).model_dump(mode="json")} if answers else {}))
+    keys = {"task": ANSWERS} if answers else {}
+    keys |= {"filters": {"judge": {"pairwise": 2, "min_score": 0.5}}} if pairwise else {}
+    report = make_run_report(**({"spec": make_spec(**keys).model_dump(mode="json")} if keys else {}))
     cells = report.rounds[0].funnel
     labels = list(ANSWERS["labels"] if answers else ("ALPHA", "BETA", "GAMMA"))
     candidates: list[Candidate] = []
@@ -70,9 +79,13 @@ def make_made(
         own, final = _judged(example, labels, number % 10, _score(generator, good), graded=graded)
         if final and number >= rows - beyond:
             own, final = [*own, Verdict(ident, "quota", 1, Decision.DROP, "beyond the target")], None
-        verdicts += own
+        verdicts += [_as_share(one) for one in own] if pairwise else own
         accepted += [final] if final else []
     return Made(store, _kept(store, report, candidates, verdicts, accepted), frozenset(right))
+
+
+def _as_share(one: Verdict) -> Verdict:
+    return replace(one, score=(one.score - 1) / 4) if one.filter == "judge" and one.score is not None else one
 
 
 def _score(generator: random.Random, good: bool) -> float:

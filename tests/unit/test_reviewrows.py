@@ -132,6 +132,20 @@ def test_ratings_are_the_judges_where_it_graded_most_and_else_the_students(store
     assert sample.rated == pytest.approx(sum(kept) / len(kept))
 
 
+def test_a_judge_that_compares_pairs_gives_shares_which_are_taken_as_they_are(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    graded, compared = make_made(store, graded=True), make_made(other, graded=True, pairwise=True)
+    grades, shares = (
+        {row.shown.id: row.scores["judge"] for row in rows_of(made.report, made.store) if "judge" in row.scores}
+        for made in (graded, compared)
+    )
+    assert shares == pytest.approx(grades)
+    sample = draw(compared.report, rows_of(compared.report, other), 50, 0)
+    assert (sample.rater, sample.bar) == ("judge", 0.5)
+    assert len({item.rating for item in sample.items}) > 20
+    assert {stratum.band for stratum in sample.strata} == {"no grade", "below the bar", "at the bar or above"}
+
+
 def test_answers_are_shown_as_they_would_be_trained_on(store: Store) -> None:
     made = make_made(store, 40, answers=True)
     sample = draw(made.report, rows_of(made.report, store), 100, 0)
