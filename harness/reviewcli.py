@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.errors import HarnessError
 from harness.options import DEFAULT_STORE, StoreOption
 from harness.plaintext import printable
 
 if TYPE_CHECKING:
     from harness.reviews import Desk
+
+DOOR = """<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={url}">
+<title>Review</title><p><a href="{url}">To the review</a></p>
+"""
 
 
 def review(
@@ -70,16 +79,37 @@ def review(
 def _serve(desk: Desk, reviewer: str, port: int, *, show: bool) -> None:
     from harness.reviewserver import ReviewServer
 
-    with ReviewServer(desk, reviewer, port) as server:
+    with ReviewServer(desk, reviewer, port) as server, ExitStack() as doors:
         try:
             print(f"review as {reviewer}: {server.url}")
             print("Ctrl-C ends it; every decision is on disk, and the same command goes on from there.", flush=True)
             if show and _has_screen():
-                webbrowser.open(server.url)
+                webbrowser.open(doors.enter_context(_door(server.url, desk.folder)))
             server.serve_forever()
         except KeyboardInterrupt:
             done = len(desk.decided(reviewer))
             print(f"\n{done} of {len(desk.sample.items)} rows decided. `--summary` shows what they say.")
+
+
+@contextmanager
+def _door(url: str, folder: Path) -> Generator[str]:
+    """The address of a page that leads to `url` and that only its owner can read; gone afterwards. Everybody on this
+    machine can read what a browser was started with, and `url` holds the token."""
+    page = _private_page(DOOR.format(url=url), folder)
+    try:
+        yield page.resolve().as_uri()
+    finally:
+        page.unlink(missing_ok=True)
+
+
+def _private_page(content: str, folder: Path) -> Path:
+    try:
+        handle, name = tempfile.mkstemp(prefix="open-", suffix=".html", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+    except OSError as error:
+        raise HarnessError(f"{str(folder)!r} cannot be written: {error}. `--no-open` needs no page there.") from error
+    return Path(name)
 
 
 def _has_screen() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import sys
 import threading
 import urllib.request
@@ -188,8 +189,13 @@ def test_a_bad_command_is_one_paragraph(made: Made, typed: Typed, tmp_path: Path
 def test_serving_prints_the_address_and_ends_on_an_interrupt(
     made: Made, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr(reviewcli.webbrowser, "open", opened.append)
+    opened: list[tuple[str, str, int]] = []
+
+    def browser(address: str) -> None:
+        page = Path(urllib.request.url2pathname(address.removeprefix("file://")))
+        opened.append((address, page.read_text(encoding="utf-8"), stat.S_IMODE(page.stat().st_mode)))
+
+    monkeypatch.setattr(reviewcli.webbrowser, "open", browser)
     monkeypatch.setenv("DISPLAY", ":0")
     seen: list[int] = []
 
@@ -207,7 +213,12 @@ def test_serving_prints_the_address_and_ends_on_an_interrupt(
     done = typed("review", made.report.id, "--items", "10")
     assert (done.code, done.err, seen) == (0, "", [200])
     (address,) = re.findall(r"^review as reviewer: (http://127\.0\.0\.1:\d+/\S+/)$", done.out, re.MULTILINE)
-    assert opened == [address]
+    ((page, content, mode),) = opened
+    assert page.startswith("file:///")
+    assert address.split("/")[3] not in page
+    assert f'content="0; url={address}"' in content
+    assert mode == 0o600
+    assert not list(made.store.root.rglob("open-*"))
     assert done.out.endswith("0 of 10 rows decided. `--summary` shows what they say.\n")
     typed("review", made.report.id, "--no-open")
     monkeypatch.delenv("DISPLAY")
@@ -215,6 +226,19 @@ def test_serving_prints_the_address_and_ends_on_an_interrupt(
     monkeypatch.setattr(reviewcli.sys, "platform", "linux")
     typed("review", made.report.id)
     assert len(opened) == 1
+
+
+def test_a_page_that_cannot_be_written_is_one_paragraph(
+    made: Made, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reviewcli.tempfile, "mkstemp", full)
+    monkeypatch.setenv("DISPLAY", ":0")
+    done = typed("review", made.report.id, "--items", "10")
+    assert done.code == 2
+    assert "cannot be written: [Errno 28] No space left on device. `--no-open` needs no page there." in done.err
 
 
 def test_a_torn_line_is_told(made: Made, desk: Desk, typed: Typed) -> None:
