@@ -87,6 +87,8 @@ class _Group:
         self._by_text: dict[str, int] = {}
         self._leader: dict[int, int] = {}
         self._given: dict[int, Verdict] = {}
+        self._by_vector: list[int] = []
+        """Rows that are like another candidate by embedding."""
         self._order = [len(seeds) + place for place in _best_first(standing, context)]
         self._search(vectors, context)
 
@@ -131,6 +133,8 @@ class _Group:
     def _pair(self, row: int, twin: _Twin) -> None:
         """A duplicate of row `twin.row`. The row that stands for the twin's group is the one that may be taken back."""
         one, other = self._item(row), self._item(twin.row)
+        if twin.what == NEAR:
+            self._by_vector.append(row)
         leader = self._leader[row] = self._leader.get(twin.row, twin.row)
         held = f"held: {twin.what.replace('duplicate', 'duplicates')} under different "
         held += "answers" if one.answer else "labels"
@@ -160,9 +164,8 @@ class _Group:
                 "'synthetic-data-harness[scale]'); that takes long, and misses nothing."
             )
             return
-        near = [row for row in self._order if self._given[row].reason.endswith((NEAR, f"{NEAR}s under"))]
         kept = [row for row in self._order if self._given[row].decision is Decision.KEEP]
-        recall = measured_recall(vectors, kept, near, self._rule.threshold)
+        recall = measured_recall(vectors, kept, self._by_vector, self._rule.threshold)
         if recall.value is not None:
             context.notes.append(
                 f"{len(vectors):,} rows were compared by an approximate index: it found {recall.value:.1%} "

@@ -103,24 +103,36 @@ async def grade_within_budget(
         return grades
 
 
+def audited(standing: Sequence[Standing], count: int) -> list[Standing]:
+    """So many rows of each round, drawn by their ids, which are hashes: the first ones would be of one label."""
+    rounds: dict[int, list[Standing]] = {}
+    for item in standing:
+        rounds.setdefault(item.candidate.round, []).append(item)
+    return [item for own in rounds.values() for item in sorted(own, key=lambda item: item.candidate.id)[:count]]
+
+
 class JudgeFilter:
     """Drop what the judge grades below `min_score`, provided that it passed its gate."""
 
     name = "judge"
-    version = 3
+    version = 4
 
     async def __call__(self, standing: Sequence[Standing], context: Context) -> list[Verdict]:
         rule = context.spec.filters.judge
         trusted = context.gate is not None and context.gate.passed
-        asked = list(standing) if trusted else list(standing[: rule.audit])
+        asked = list(standing) if trusted else audited(standing, rule.audit)
         items = [
             Item(one.candidate.example.text, one.label, one.answer, one.candidate.example.context) for one in asked
         ]
         grades = await grade_within_budget(items, context.llm, context.spec, seeds=context.seeds)
-        verdicts = [self._verdict(item, mark, rule, trusted=trusted) for item, mark in zip(asked, grades, strict=True)]
+        marks = {item.candidate.id: mark for item, mark in zip(asked, grades, strict=True)}
         stamp = Stamp(self.name, self.version)
-        rest = standing[len(asked) :]
-        return [*verdicts, *(stamp.abstain(item.candidate, "gate not passed, not asked") for item in rest)]
+        return [
+            self._verdict(item, mark, rule, trusted=trusted)
+            if (mark := marks.get(item.candidate.id)) is not None
+            else stamp.abstain(item.candidate, "gate not passed, not asked")
+            for item in standing
+        ]
 
     def _verdict(self, item: Standing, mark: Grade, rule: Rule, *, trusted: bool) -> Verdict:
         stamp, candidate, said = Stamp(self.name, self.version), item.candidate, cut(mark.said, SAID_SHOWN)

@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from harness.errors import StoreError
+from harness.locks import held
 from harness.records import Cost
-from harness.store import canonical
+from harness.store import LOCKS, canonical
 
 T = TypeVar("T")
 CALLS_FILE = "calls.sqlite"
@@ -62,6 +63,7 @@ class CallCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._inode = 0
         self._db = self._open()
 
     def answer_of(self, key: str) -> dict[str, Any] | None:
@@ -173,9 +175,15 @@ class CallCache:
             return work(self._db)
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error
+        except sqlite3.ProgrammingError as error:
+            # The file was closed, and could not be opened again: nothing is known of its content.
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
             self._db.close()
-            self._set_aside(str(error))
+            try:
+                self._set_aside(str(error), self._inode)
+            except OSError as problem:
+                raise self._unusable(problem) from problem
             self._db = self._open()
             return work(self._db)
 
@@ -185,10 +193,12 @@ class CallCache:
             # Created here and not by sqlite, whose new files are readable for everybody; its -wal and -shm follow it.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self.path.chmod(0o600)
+            seen = self.path.stat().st_ino
             problem = self._problem()
             if problem:
-                self._set_aside(problem)
+                self._set_aside(problem, seen)
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._inode = self.path.stat().st_ino
             db = self._connect()
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 _write_ahead(db)
@@ -238,12 +248,17 @@ class CallCache:
             return str(error)
         return ""
 
-    def _set_aside(self, problem: str) -> None:
+    def _set_aside(self, problem: str, inode: int) -> None:
+        """Rename the file if it is still the damaged one, with this inode: another process may have done so already,
+        and what lies there now is its fresh one. Raises `OSError`."""
         target = self.path.with_name(f"{self.path.name}.set-aside-{time.time_ns()}")
-        for suffix in ("", "-wal", "-shm"):
-            source = self.path.with_name(self.path.name + suffix)
-            if source.exists():
-                source.rename(target.with_name(target.name + suffix))
+        with held(self.path.parent / LOCKS / f"{self.path.name}.lock"):
+            if not self.path.exists() or self.path.stat().st_ino != inode:
+                return
+            for suffix in ("", "-wal", "-shm"):
+                source = self.path.with_name(self.path.name + suffix)
+                if source.exists():
+                    source.rename(target.with_name(target.name + suffix))
         log.warning(
             "the call cache %s cannot be used (%s); it was renamed to %s and an empty one takes its place. Its answers "
             "will be asked again, and what they cost no longer counts towards the budget.",

@@ -195,13 +195,18 @@ class Client:
         for place, request in enumerate(requests):
             places.setdefault(self.key(request), []).append(place)
         missing: list[str] = []
+        known: list[int] = []
         for key, where in places.items():
             stored = self._cache.answer_of(key)
             if stored is None:
                 missing.append(key)
                 continue
+            known.append(where[0])
             for place in where:
                 on_each(place, _from_cache(key, stored))
+        if missing and known:
+            # What fails for its prompt is asked first when a run goes on, and would look like the endpoint's fault.
+            self._health_of(requests[known[0]].role).answers += len(known)
         batch = Batch()
 
         async def ask(key: str) -> None:
@@ -310,12 +315,15 @@ class Client:
                 limits,
                 slot,
                 Rate(limits),
-                self._health.setdefault(endpoint.base_url, Health()),
+                self._health_of(role),
                 session.connections,
                 lambda: self._address(role),
                 self._backoff,
             )
         return session.lanes[role]
+
+    def _health_of(self, role: RoleName) -> Health:
+        return self._health.setdefault(self._endpoint(role).base_url, Health())
 
     def _here(self) -> _Session:
         loop = asyncio.get_running_loop()

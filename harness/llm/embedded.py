@@ -134,7 +134,17 @@ class EmbeddedServer:
         best: _Child | None = None
         shortest = float("inf")
         for threads in candidates(cores()):
-            child = self._start(threads)
+            try:
+                child = self._start(threads)
+            except EndpointError:
+                # There may be memory for one and not for two, and the first one works.
+                if best is None:
+                    raise
+                break
+            except BaseException:
+                if best is not None:
+                    best.close()
+                raise
             seconds = child.benchmark() if cores() > 1 else 0.0
             log.info("embedded LLM: %d threads take %.2f s for the benchmark call", threads, seconds)
             if best is not None and seconds >= shortest:

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from harness import spec
 from harness.llm.embedded import Address
@@ -113,7 +113,9 @@ class Connections:
             # A proxy from the environment must not see calls to this machine.
             trust_env = parts.hostname not in LOOPBACK
             self._open[address] = openai.AsyncOpenAI(
-                base_url=urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+                # The client would put the path of a call behind the query.
+                base_url=urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")),
+                default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
                 api_key=address.api_key or "none",
                 max_retries=0,
                 http_client=openai.DefaultAioHttpClient(trust_env=trust_env, auth=_login(parts)),

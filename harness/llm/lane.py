@@ -16,24 +16,32 @@ from harness.llm.wire import Reply, Request, prompt_estimate
 
 MAX_COOL_DOWNS = 20
 """Times that one call follows a Retry-After without using up a retry."""
+FORBIDDEN = 403
 HOPELESS = 5
 """So many failed calls before the first success end the run."""
+TOLERATED = 10
+"""Failed calls in a row that may be about their prompts: one for so many answers that the endpoint has given."""
 DOWN = 3
 """So many calls in a row that could not connect end the run, even if the endpoint answered before."""
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of one endpoint, over all roles that use it."""
+    """What is known of one endpoint, over all roles that use it. `answers` are those of earlier processes too."""
 
     cool_down: CoolDown = field(default_factory=CoolDown)
     window: Window = field(default_factory=Window)
-    answered: bool = False
+    answers: int = 0
     failed_in_a_row: int = 0
     refused_in_a_row: int = 0
 
+    @property
+    def trusted(self) -> bool:
+        """Whether a call that fails for good says something of its prompt rather than of the endpoint."""
+        return self.answers > 0 and self.failed_in_a_row <= max(HOPELESS, self.answers // TOLERATED)
+
     def success(self) -> None:
-        self.answered = True
+        self.answers += 1
         self.failed_in_a_row = self.refused_in_a_row = 0
 
     def failure(self, fault: Fault) -> None:
@@ -105,7 +113,8 @@ class Lane:
             try:
                 return await self.connections.send(address, self.endpoint, request, key, self.limits.timeout_s)
             except Fault as fault:
-                if not fault.fatal:
+                # A moderated prompt is forbidden too, where others are answered.
+                if not fault.fatal or (fault.status == FORBIDDEN and self.health.trusted):
                     raise
                 models = await self.connections.models(address) if fault.wrong_model else None
                 raise self._explain.fatal(fault, models) from fault
@@ -127,11 +136,11 @@ class Lane:
         """Raise `EndpointError` if this failed call means that the others would fail too."""
         health = self.health
         health.failure(fault)
-        if set(kinds) == {Kind.BODY}:
+        if set(kinds) == {Kind.BODY} and not health.trusted:
             raise self._explain.no_protocol(fault, len(kinds)) from fault
-        if fault.kind is Kind.CONNECTION and (not health.answered or health.refused_in_a_row >= DOWN):
+        if fault.kind is Kind.CONNECTION and (not health.answers or health.refused_in_a_row >= DOWN):
             raise self._explain.unreachable(fault, len(kinds)) from fault
-        if not health.answered and health.failed_in_a_row >= HOPELESS:
+        if not health.answers and health.failed_in_a_row >= HOPELESS:
             raise self._explain.nothing_works(fault, health.failed_in_a_row) from fault
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from harness.errors import StoreError
 from harness.llm.cache import CallCache
 
 NOTED_EVERY_S = 1.0
@@ -13,21 +14,23 @@ NOTED_EVERY_S = 1.0
 
 
 class _Clock:
+    """Other processes of the scope work on it too, so what they noted is read whenever this one notes."""
+
     def __init__(self, cache: CallCache, scope: str) -> None:
         self._cache = cache
         self._scope = scope
         self._before = cache.worked(scope)
-        self._start = self._noted = time.monotonic()
+        self._noted = time.monotonic()
 
     def __call__(self) -> float:
         now = time.monotonic()
         if now - self._noted >= NOTED_EVERY_S:
             self.note(now)
-        return self._before + now - self._start
+        return self._before + now - self._noted
 
     def note(self, now: float) -> None:
         self._cache.work(self._scope, now - self._noted)
-        self._noted = now
+        self._before, self._noted = self._cache.worked(self._scope), now
 
 
 @contextmanager
@@ -38,4 +41,6 @@ def worktime(cache: CallCache, scope: str) -> Generator[Callable[[], float]]:
     try:
         yield clock
     finally:
-        clock.note(time.monotonic())
+        # A cache that cannot be used has said so where it was needed more.
+        with suppress(StoreError):
+            clock.note(time.monotonic())

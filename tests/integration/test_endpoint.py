@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import MODELS, Call, ScriptedEndpoint, good, hang, html, no_http, reply, reset, wait_for
+from endpoint import MODELS, Call, ScriptedEndpoint, Step, good, hang, html, no_http, reply, reset, wait_for
 
 from harness import spec
 from harness.errors import BudgetError, EndpointError
@@ -257,8 +257,8 @@ def test_bad_request_fails_without_retry(client: Callable[..., Client], endpoint
 
 
 def test_run_ends_when_every_first_call_is_refused(client: Callable[..., Client], endpoint: ScriptedEndpoint):
-    endpoint.script(*[reply(400, {"error": {"message": "unknown field min_p"}})] * 20)
-    with pytest.raises(EndpointError, match=r"first 5 calls .* all failed.*unknown field min_p.*sampling\.min_p"):
+    endpoint.script(*[reply(400, {"error": {"message": "unknown field n"}})] * 20)
+    with pytest.raises(EndpointError, match=r"first 5 calls .* all failed.*unknown field n.*samples_per_call: 1"):
         ask(client(concurrency=1), *prompts(20))
     assert len(endpoint.calls) == 5
 
@@ -376,6 +376,48 @@ def test_endpoint_that_speaks_another_protocol(client: Callable[..., Client], en
         ask(client(), REQUEST)
     [answer] = ask(client(), REQUEST)
     assert isinstance(answer, Answer)
+
+
+def refusing(*questions: int, step: Step) -> Step:
+    """Prompts with these numbers get the step, all others an answer."""
+
+    def answer(handler: Any, call: Call) -> None:
+        number = int(call.body["prompt"].removeprefix("Question ").removesuffix(":"))
+        (step if number in questions else good())(handler, call)
+
+    return answer
+
+
+NEVER = [
+    reply(400, {"error": {"message": "content filtered", "code": "content_filter"}}),
+    reply(403, {"error": {"message": "your input was flagged"}}),
+    reply(200, b'{"choices": []}'),
+]
+"""What an endpoint may say of one prompt, whenever it is asked."""
+
+
+@pytest.mark.parametrize("step", NEVER)
+def test_prompts_that_are_never_answered_end_no_run_and_no_resumed_one(client: Callable[..., Client], step: Step):
+    refused = (3, 7, 8, 11, 17)
+    with ScriptedEndpoint(otherwise=refusing(*refused, step=step)) as endpoint:
+        # Of the second client they are all the calls that are left, one after another.
+        for _ in range(2):
+            found = ask(client(url=endpoint.url, concurrency=1), *prompts(20))
+            assert tuple(place for place, one in enumerate(found) if isinstance(one, CallFailure)) == refused
+
+
+def test_a_key_that_is_withdrawn_midway_ends_the_run(client: Callable[..., Client]):
+    with ScriptedEndpoint(otherwise=refusing(*range(10, 60), step=reply(403))) as endpoint:
+        with pytest.raises(EndpointError, match="refuses the call"):
+            ask(client(url=endpoint.url, concurrency=1), *prompts(60))
+        assert 10 < len(endpoint.calls) < 20
+
+
+def test_a_query_in_the_url_goes_behind_the_path_of_each_call(
+    client: Callable[..., Client], endpoint: ScriptedEndpoint
+):
+    ask(client(url=f"{endpoint.url}?api-version=2024&empty="), REQUEST)
+    assert [call.path for call in endpoint.calls] == ["/v1/completions?api-version=2024&empty="]
 
 
 def test_fatal_error_keeps_what_is_in_flight(client: Callable[..., Client], endpoint: ScriptedEndpoint):

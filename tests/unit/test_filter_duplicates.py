@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from fakes import HashEmbedder, TableEmbedder
@@ -5,9 +7,11 @@ from filter_cases import candidate, candidates, context, said, seed, verdicts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import neighbours
 from harness.filters import duplicates
 from harness.filters.base import Context, Labeller
 from harness.filters.duplicates import DuplicateFilter, calibrate
+from harness.neighbours import Exact, turned
 from harness.records import Candidate, Decision, Verdict
 
 NEAR = "held: near duplicates under different labels"
@@ -129,6 +133,47 @@ def test_beyond_the_exact_search_an_index_is_asked_and_its_recall_is_told(monkey
     monkeypatch.setattr(duplicates, "available", lambda: False)
     assert said(verdicts(DuplicateFilter(), given)) == exact
     assert "synthetic-data-harness[scale]" in given.notes[-1]
+
+
+class Loses:
+    """An index that finds only the nearest of rows with an even number."""
+
+    def __init__(self, vectors: np.ndarray, threshold: float) -> None:
+        self._exact = Exact(turned(vectors, threshold), threshold)
+
+    def nearest(self, rows: np.ndarray) -> dict[int, tuple[int, float]]:
+        return {row: found for row, found in self._exact.nearest(rows).items() if row % 2 == 0}
+
+    def add(self, rows: np.ndarray) -> None:
+        self._exact.add(rows)
+
+
+class ByKind:
+    """Texts with one last word are near one another and far from all others."""
+
+    id = "by kind"
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        rows = [self._direction(text.split()[-1]) + 0.1 * self._direction(text) for text in texts]
+        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
+
+    @staticmethod
+    def _direction(text: str) -> np.ndarray:
+        found = np.random.default_rng(list(text.encode())).standard_normal(64)
+        return found / np.linalg.norm(found)
+
+
+def test_copies_of_seeds_say_nothing_of_what_the_index_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    pairs = [f"{which} text about number{number}" for which in ("one", "another") for number in range(40)]
+    rows = candidates(*(f"copy {number} of seed" for number in range(60)), *pairs)
+    given = context(rows, seeds=[seed(1, "the seed")], embedder=ByKind())
+    monkeypatch.setattr(duplicates, "MOST_EXACT", 50)
+    monkeypatch.setattr(duplicates, "Indexed", Loses)
+    # Rows of a block are compared exactly.
+    monkeypatch.setattr(neighbours, "BLOCK", 8)
+    verdicts(DuplicateFilter(), given)
+    assert "it found 50.0% " in given.notes[-1]
 
 
 TEXTS = st.sampled_from(["who is it ?", "Who is it?", "who was it ?", "what a day", "what a day !", "sum of things"])

@@ -1,12 +1,15 @@
 import asyncio
+import hashlib
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from factories import LABELS, make_spec
 from fakes import Fails, Reply, ScriptedLlm, nobody
-from filter_cases import candidates, context, passed_gate, said, seed, verdicts
+from filter_cases import candidate, candidates, context, passed_gate, said, seed, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,6 +180,22 @@ def test_a_judge_that_did_not_pass_only_audits_and_never_drops(refused: GateRepo
     assert len(llm.requests) == 2
     silent = context(candidates("one"), llm=ScriptedLlm(nobody), gate=refused, filters={"judge": {"audit": 0}})
     assert said(verdicts(JudgeFilter(), silent)) == ["abstain: gate not passed, not asked"]
+
+
+def test_each_round_is_audited_and_not_the_first_label_alone() -> None:
+    labels = ("ALPHA", "BETA", "GAMMA")
+    rows = [
+        replace(candidate(number, f"text {number}", labels[number // 40], round_=1 + number // 60), id=ident)
+        for number in range(120)
+        for ident in [f"syn-{hashlib.sha256(str(number).encode()).hexdigest()[:12]}"]
+    ]
+    rows = [replace(row, example=replace(row.example, id=row.id)) for row in rows]
+    llm = ScriptedLlm(lambda request: marks(1, 1, 1))
+    found = verdicts(JudgeFilter(), context(rows, llm=llm, gate=None, filters={"judge": {"audit": 16}}))
+    assert [one.candidate for one in found] == [row.id for row in rows]
+    audited = [row for row, one in zip(rows, found, strict=True) if one.score is not None]
+    assert Counter(row.round for row in audited) == {1: 16, 2: 16}
+    assert {row.example.label for row in audited} == set(labels)
 
 
 def test_where_the_budget_ends_paid_grades_count_and_the_rest_abstains() -> None:

@@ -167,6 +167,31 @@ def test_a_file_damaged_inside_is_set_aside_when_that_shows(path: Path):
     assert len(set_aside(path)) == 1
 
 
+def test_of_two_processes_that_meet_the_damage_the_second_takes_over_the_firsts_fresh_file(path: Path):
+    with CallCache(path) as cache:
+        for number in range(300):
+            cache.put(f"k{number}", {"prompt": "x" * 500}, ANSWER, "run", COST)
+    with CallCache(path) as one, CallCache(path) as two:
+        with path.open("r+b") as file:
+            file.seek(4096 * 3)
+            file.write(b"\xff" * (path.stat().st_size - 4096 * 3))
+        assert [one.answer_of(f"k{number}") for number in range(300)] == [None] * 300
+        one.put("fresh", REQUEST, ANSWER, "run", COST)
+        assert [two.answer_of(f"k{number}") for number in range(300)] == [None] * 300
+        assert two.answer_of("fresh") == ANSWER
+        two.put("more", REQUEST, ANSWER, "run", COST)
+        assert one.answer_of("more") == ANSWER
+        assert len([one for one in set_aside(path) if not one.name.endswith(("-wal", "-shm"))]) == 1
+
+
+def test_a_closed_cache_sets_nothing_aside(path: Path):
+    cache = CallCache(path)
+    cache.close()
+    with pytest.raises(StoreError, match="closed database"):
+        cache.spend("run", COST)
+    assert set_aside(path) == []
+
+
 def test_a_healthy_cache_is_silent(path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     fill(path)

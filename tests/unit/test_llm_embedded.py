@@ -51,6 +51,37 @@ def test_candidates_are_all_cores_then_halves():
     assert [candidates(cores) for cores in (1, 2, 6, 16)] == [[1], [2, 1], [6, 3, 1], [16, 8, 4, 2, 1]]
 
 
+class Child:
+    """Stands for a process of the embedded LLM."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.closed = False
+
+    def benchmark(self) -> float:
+        return 1.0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_starts_stays_where_there_is_no_memory_for_a_second_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    made: list[Child] = []
+
+    def start(server: EmbeddedServer, threads: int) -> Child:
+        if made:
+            raise EndpointError("no memory")
+        made.append(Child(threads))
+        return made[-1]
+
+    monkeypatch.setattr(EmbeddedServer, "_start", start)
+    monkeypatch.setattr("harness.llm.embedded.cores", lambda: 2)
+    chosen = EmbeddedServer(tmp_path / "llm.log")._choose()
+    assert (chosen.threads, made[0].closed) == (2, False)
+    with pytest.raises(EndpointError, match="no memory"):
+        EmbeddedServer(tmp_path / "llm.log")._choose()
+
+
 def test_identity_holds_weights_engine_and_settings():
     identity = EmbeddedServer(Path("llm.log")).identity
     assert set(identity) == {"base_url", "weights", "engine", "settings"}

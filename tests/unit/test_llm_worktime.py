@@ -38,6 +38,21 @@ def test_a_second_process_goes_on_from_the_first_and_other_runs_have_their_own(t
         assert worked() == 0
 
 
+def test_two_processes_at_once_share_one_clock(tmp_path: Path, watch: Watch) -> None:
+    with (
+        CallCache(tmp_path / "calls.sqlite") as here,
+        CallCache(tmp_path / "calls.sqlite") as there,
+        worktime.worktime(here, "run") as one,
+        worktime.worktime(there, "run") as two,
+    ):
+        for _ in range(10):
+            watch.now += 2
+            one()
+            two()
+        assert one() >= 38
+        assert two() == 40
+
+
 def test_a_kill_loses_what_came_after_the_last_look(tmp_path: Path, watch: Watch) -> None:
     with CallCache(tmp_path / "calls.sqlite") as cache:
         killed = worktime.worktime(cache, "run")
