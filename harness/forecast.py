@@ -183,6 +183,11 @@ def _notes(spec: Spec, rehearsal: Rehearsal, items: int) -> list[str]:
     if spec.filters.judge.enabled:
         judge = "be refused and to grade the audit's rows only" if spec.llm.judge.embedded else "pass its gate"
         notes.append(f"The judge is expected to {judge}; which of the two happens shows in the run.")
+    if spec.budget.minutes is not None:
+        notes.append(
+            f"budget.minutes is {spec.budget.minutes:g}: no call goes out after so much work on the run. What it takes "
+            "is not forecast here; `harness plan --scale` does, once a run of this kind is finished."
+        )
     return notes + _free(spec, rehearsal)
 
 

@@ -226,6 +226,11 @@ def test_controls_with_calls_of_their_own_are_counted():
     }
 
 
+def test_a_budget_of_minutes_is_named_though_it_is_not_forecast():
+    assert any("budget.minutes is 30: " in note for note in forecast(make(budget={"minutes": 30})).notes)
+    assert not any("budget.minutes" in note for note in forecast(make()).notes)
+
+
 def test_stand_ins_have_the_number_of_the_seeds_and_every_label():
     seeds = stand_ins(make(), items(7))
     assert len(seeds) == 30
