@@ -56,7 +56,7 @@ matrix:
     - {label: NUM, opening: [Who, Where]}
 generate: {accepted_per_round: 24, over_generation: 2, max_waves: 2}
 filters:
-  consistency: {folds: 2}
+  consistency: {folds: 2, pass_folds: 2}
   judge: {gate_items: 10, audit: 2}
 train: {steps: 20}
 evaluate: {resamples: 200, controls: [static, raw], probe: {enabled: false}}
