@@ -170,13 +170,13 @@ def compare(
     the share of items that exactly one arm has right. Raises ValueError as `eval.outcomes.align` does, and for an
     unknown metric.
     """
-    counts = item_counts(metric, examples, [preds_a, preds_b])
     right_a, right_b = rights(examples, preds_a), rights(examples, preds_b)
     shares, n = _shares(right_a, right_b), len(examples)
     discordant = float(np.mean(right_a != right_b)) if n else 0.0
     if metric == "accuracy":
         p_value, mdd = mcnemar_exact(right_a, right_b), minimum_detectable_difference(discordant, n)
         return Comparison(a, b, metric, shares, p_value, discordant, mdd)
+    counts = item_counts(metric, examples, [preds_a, preds_b])
     difference = _resampled_difference(counts, examples, shares, resamples, seed)
     p_value = paired_permutation(_first_less_second(counts), counts.rows, counts.swapped(), draws=resamples, seed=seed)
     return Comparison(a, b, metric, difference, p_value, discordant, detectable_by_interval(difference))
@@ -195,9 +195,11 @@ def paired_difference(
     Where for macro-F1 a label has fewer than 10 gold items the interval is the percentile one: two equal arms then
     differ "significantly" in 6 % of cases, with BCa in 9 % (our simulation, 100 items, one label with 2 of them).
     """
-    counts = item_counts(metric, examples, [preds_a, preds_b])
     shares = _shares(rights(examples, preds_a), rights(examples, preds_b))
-    return shares if metric == "accuracy" else _resampled_difference(counts, examples, shares, resamples, seed)
+    if metric == "accuracy":
+        return shares
+    counts = item_counts(metric, examples, [preds_a, preds_b])
+    return _resampled_difference(counts, examples, shares, resamples, seed)
 
 
 def _resampled_difference(

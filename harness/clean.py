@@ -8,13 +8,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from eval.answers import tokens
 from harness.answers import answer_fault, kind_of
 from harness.errors import DataError
 from harness.packaged import CONFLICT
 from harness.spec import MADE_OFF, Spec
+from harness.specwords import nearest
 from harness.tables import Table, short, shown, stray_quote
 from harness.texts import normalise
 
@@ -162,9 +162,8 @@ def _check_columns(table: Table, spec: Spec) -> None:
 
 
 def _closest(name: str, names: Sequence[str]) -> str:
-    folded = {other.casefold(): other for other in names}
-    near = get_close_matches(name.casefold(), folded, n=1, cutoff=NEAR)
-    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+    near = nearest(name, names, NEAR)
+    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def _problems(table: Table, rows: Sequence[_Row], spec: Spec) -> list[str]:

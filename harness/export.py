@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 from harness.causalspec import CausalTrain
 from harness.deliver import adapters_of
-from harness.errors import DataError, StoreError
+from harness.errors import DataError
+from harness.newplace import check_new, written_whole
 from harness.records import Example, Origin
 from harness.reports import RunReport
 from harness.scorewords import has_answers
@@ -37,8 +37,7 @@ def export(
     `StoreError` where the folder cannot be written.
     """
     adapter, recipe = student_of(report, store, arm), _recipe(report)
-    if to.exists():
-        raise DataError(f"--to {str(to)!r} is there already; name a folder that is not, so that nothing is mixed up.")
+    check_new(to, "folder")
     if (merge or gguf) and not has_answers(report):
         raise DataError(
             f"{report.id} trained classifiers, whose head no merged model or GGUF file can hold. Export without "
@@ -46,18 +45,10 @@ def export(
         )
     if gguf and recipe.lora is None:
         raise DataError(f"{report.id} trained without adapters (causal.lora: null), so none can be written as GGUF.")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as scratch:
-            made = Path(scratch) / to.name
-            _fill(made, adapter, recipe, store, merge=merge, gguf=gguf, base=base)
-            if has_answers(report):
-                (made / PROMPT).write_text(_prompt(Spec.model_validate(report.spec)), encoding="utf-8")
-            made.rename(to)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {str(to)!r}: {error.strerror or error}. Name a folder that may be written."
-        ) from error
+    with written_whole(to) as made:
+        _fill(made, adapter, recipe, store, merge=merge, gguf=gguf, base=base)
+        if has_answers(report):
+            (made / PROMPT).write_text(_prompt(Spec.model_validate(report.spec)), encoding="utf-8")
     return to
 
 

@@ -22,6 +22,7 @@ from harness.llm.wire import RoleName
 from harness.records import Cost, Plan, Role
 from harness.scoring import trained_arms
 from harness.spec import Spec
+from harness.split import sizes_of
 
 TRAINED_ONCE = ("seeds", "all_real")
 """Arms of real rows that are the same in every round."""
@@ -93,10 +94,10 @@ def forecast(spec: Spec, items: Sequence[Item] = (), labels: HumanLabels | None 
     calls = tuple(count_calls(spec, rehearsal))
     expected = sum((one.expected for one in calls), Cost())
     most = sum((one.most for one in calls), Cost())
-    split, budget = spec.data.split, spec.budget
+    budget = spec.budget
     return Forecast(
         name=spec.name,
-        sizes={role: int(getattr(split, role)) for role in Role},
+        sizes=sizes_of(spec.data.split),
         items=len(items) or None,
         cells=cells,
         exact=exact,

@@ -237,7 +237,7 @@ async def _round(bench: Bench, plan: Plan, plan_id: str, earlier: Sequence[Round
         accepted_total=len(now.sieved.accepted),
         target=spec.generate.accepted_per_round * plan.round,
         shortfall=now.shortfall,
-        out_of_budget=now.out_of_budget or any(one.reason == NO_BUDGET for one in now.sieved.verdicts),
+        out_of_budget=now.out_of_budget or (spec.filters.judge.enabled and _ungraded(now)),
         funnel=funnel_of(now, spec),
         worth=now.worth,
         calibration=now.calibration,
@@ -270,6 +270,10 @@ async def _plan(bench: Bench, done: Sequence[Round]) -> tuple[Plan, str]:
         return await steer(bench, llm, done[-1].scored.reports["mixed"], done[-1].harvest.plans, parents)
 
     return await keep_plan(bench, len(done) + 1, parents, make)
+
+
+def _ungraded(harvest: Harvest) -> bool:
+    return any(one.reason == NO_BUDGET for one in harvest.sieved.verdicts)
 
 
 def _end_of(harvest: Harvest) -> str:

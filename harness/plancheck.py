@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from harness.clean import REPEATED, Cleaned, Item
 from harness.forecast import Table
 from harness.llm.wire import estimate_tokens
-from harness.records import Role
 from harness.spec import Spec
-from harness.split import check_sizes, size_warnings
+from harness.split import check_sizes, size_warnings, sizes_of
 from harness.texts import word_count
 
 MOST_CUT = 0.1
@@ -26,7 +25,7 @@ def first_looks(spec: Spec, source: Cleaned) -> list[Table]:
     """
     if not source.items:
         return []
-    sizes = {role: int(getattr(spec.data.split, role)) for role in Role}
+    sizes = sizes_of(spec.data.split)
     check_sizes(sizes, len(source.items))
     said = [*source.warnings, *_repeats(source), *size_warnings(sizes), *_lengths(spec, source.items)]
     return [Table("Look at this first", ("",), tuple((one,) for one in said))] if said else []

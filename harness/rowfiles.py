@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import frames
 from harness.dataset import FILES
-from harness.errors import DataError, StoreError
+from harness.errors import DataError
+from harness.newplace import check_new, written_whole
 from harness.real import read_split
 from harness.records import Role
 from harness.reports import RunReport
@@ -42,21 +42,12 @@ def write_rows(report: RunReport, store: Store, to: Path, *, seeds: bool = False
     """
     if to.suffix.lower() not in WRITERS:
         raise DataError(f"--to {str(to)!r}: the ending says how rows are written; allowed are {', '.join(WRITERS)}.")
-    if to.exists():
-        raise DataError(f"--to {str(to)!r} is there already; name a file that is not, so that nothing is overwritten.")
+    check_new(to, "file")
     rows = accepted_rows(report, store).assign(origin="synthetic")
     if seeds:
         rows = _with_seeds(rows, report, store)
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as scratch:
-            made = Path(scratch) / to.name
-            WRITERS[to.suffix.lower()](rows, made)
-            made.rename(to)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {str(to)!r}: {error.strerror or error}. Name a place that may be written."
-        ) from error
+    with written_whole(to) as made:
+        WRITERS[to.suffix.lower()](rows, made)
     return len(rows)
 
 

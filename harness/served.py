@@ -87,9 +87,14 @@ def base_digest(spec: Spec, folder: Path) -> str:
     return find_base(spec.causal.model, folder).digest if spec.task.answer else student_digest(spec, folder)
 
 
+def base_model(spec: Spec) -> str:
+    """What the spec names as its student's base model: `embedded`, or a path."""
+    return spec.causal.model if spec.task.answer else spec.train.model
+
+
 def base_folder(spec: Spec, folder: Path) -> Path | None:
     """Folder or file of the base model, None where it comes in a package."""
-    model = spec.causal.model if spec.task.answer else spec.train.model
+    model = base_model(spec)
     return None if model == "embedded" else (folder / model).resolve()
 
 

@@ -61,9 +61,18 @@ NEAR = 0.65
 
 def suggest(name: object, allowed: Sequence[str]) -> str:
     """`; did you mean 'style'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(str(name).lower(), [other.lower() for other in allowed], n=1, cutoff=NEAR)
-    match = next((other for other in allowed if near and other.lower() == near[0]), None)
+    match = nearest(str(name), allowed, NEAR)
     return f"; did you mean {match!r}?" if match is not None else ""
+
+
+def nearest(name: str, allowed: Sequence[str], cutoff: float) -> str | None:
+    """The allowed name that is most like this one, in whatever case; None where none is so alike (`difflib`).
+
+    >>> nearest("Txt", ["text", "label"], 0.65)
+    'text'
+    """
+    near = difflib.get_close_matches(name.casefold(), [other.casefold() for other in allowed], n=1, cutoff=cutoff)
+    return next((other for other in allowed if near and other.casefold() == near[0]), None)
 
 
 def one_of(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def draw(items: Sequence[Item], groups: Grouping, sizes: Split, seed: int) -> Dr
     where a label is scarce are some of its items kept back for the seeds. Then the seeds, one item per near-duplicate
     group; what is near a seed or shares its group is left out. The pool gets what it needs of the rest.
     """
-    wanted = {role: int(getattr(sizes, role)) for role in Role}
+    wanted = sizes_of(sizes)
     check_sizes(wanted, len(items))
     drawing = _Drawing(items, groups, sizes, seed)
     for role in HELD_OUT:
@@ -206,6 +206,11 @@ class _Drawing:
 
 def _ranks(items: Sequence[Item], salt: str) -> list[str]:
     return [hashlib.sha256(f"{salt}|{item.id}".encode()).hexdigest() for item in items]
+
+
+def sizes_of(split: Split) -> dict[Role, int]:
+    """How many items each role is to have."""
+    return {role: int(getattr(split, role)) for role in Role}
 
 
 def check_sizes(wanted: Mapping[Role, int], available: int) -> None:

@@ -10,6 +10,7 @@ from harness.errors import DataError
 from harness.records import Role
 from harness.registry import Registered, in_words, register
 from harness.scorewords import score_name
+from harness.served import base_model
 from harness.spec import Spec
 from harness.suitefile import LoadedSuite
 from harness.suiterun import SuiteState
@@ -55,7 +56,7 @@ def register_best(state: SuiteState, name: str) -> tuple[str, Registered]:
 
 def _base(spec: Spec) -> str:
     """The base model's folder where the spec names one in full: reports hold its last part only."""
-    model = spec.causal.model if spec.task.answer else spec.train.model
+    model = base_model(spec)
     return model if Path(model).is_absolute() else ""
 
 
